@@ -1,0 +1,120 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Floors, lowest first. A target imports targets of lower floors only;
+// `ManifestTests` reads this table and fails when an edge points up.
+//
+//   0  C*                                          module maps of system libraries
+//   1  Base                                        clock, digest, file system, errors
+//   2  Model SQLite Archive HTTPFetch CLISupport   values and thin owners
+//   3  Trust OCI ImageDelta DockerEngine WireGuard Compose
+//   4  ReleaseBundle ImageDeltaCreate
+//   5  AgentCore Operator
+//   6  holdfast holdfast-agent holdfast-tuf        executables
+
+let swiftSettings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+// MARK: - External packages
+
+let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
+let asyncHTTPClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
+let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
+
+// MARK: - Targets
+
+func library(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
+}
+
+func executable(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .executableTarget(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
+    .testTarget(
+        name: name, dependencies: dependencies + ["TestSupport"], resources: resources,
+        swiftSettings: swiftSettings)
+}
+
+func system(_ name: String, pkgConfig: String?, apt: String) -> Target {
+    .systemLibrary(name: name, pkgConfig: pkgConfig, providers: [.apt([apt])])
+}
+
+let package = Package(
+    name: "holdfast",
+    products: [
+        .executable(name: "holdfast", targets: ["holdfast"]),
+        .executable(name: "holdfast-agent", targets: ["holdfast-agent"]),
+        .executable(name: "holdfast-tuf", targets: ["holdfast-tuf"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+    ],
+    targets: [
+        // Floor 0
+        system("CSQLite", pkgConfig: "sqlite3", apt: "libsqlite3-dev"),
+        system("CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
+        system("COpenSSL", pkgConfig: "libcrypto", apt: "libssl-dev"),
+        system("CMnl", pkgConfig: "libmnl", apt: "libmnl-dev"),
+        system("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
+        system("CDivsufsort", pkgConfig: nil, apt: "libdivsufsort-dev"),
+
+        // Floor 1
+        library("Base", ["COpenSSL"]),
+
+        // Floor 2
+        library("Model", ["Base"]),
+        library("SQLite", ["Base", "CSQLite"]),
+        library("Archive", ["Base", "CZstd", "CZlib"]),
+        library("HTTPFetch", ["Base", asyncHTTPClient, nioCore, nioHTTP1]),
+        library("CLISupport", ["Base", argumentParser]),
+
+        // Floor 3
+        library("Trust", ["Base", "Model", "SQLite", "COpenSSL", crypto]),
+        library("OCI", ["Base", "Model", "Archive"]),
+        library("ImageDelta", ["Base", "Archive", "CZstd"]),
+        library("DockerEngine", ["Base", "Model", asyncHTTPClient, nioCore, nioPosix, nioHTTP1]),
+        library("WireGuard", ["Base", "CMnl"]),
+        library("Compose", ["Base", "Model", yams]),
+
+        // Floor 4
+        library("ReleaseBundle", ["Base", "Model", "Archive", "OCI", "Trust"]),
+        library("ImageDeltaCreate", ["Base", "Archive", "ImageDelta", "CZstd", "CDivsufsort"]),
+
+        // Floor 5
+        library(
+            "AgentCore",
+            [
+                "Base", "Model", "SQLite", "Archive", "Trust", "OCI", "ReleaseBundle", "DockerEngine", logging,
+                nioCore, nioPosix, nioHTTP1,
+            ]),
+        library(
+            "Operator", ["Base", "Model", "Archive", "Compose", "OCI", "Trust", "ReleaseBundle", "DockerEngine"]),
+
+        // Floor 6
+        executable("holdfast", ["Base", "Model", "CLISupport", "Operator", "Trust", "OCI", argumentParser]),
+        executable("holdfast-agent", ["Base", "Model", "CLISupport", "AgentCore", argumentParser, logging]),
+        executable("holdfast-tuf", ["Base", "Model", "CLISupport", "HTTPFetch", "Trust", argumentParser]),
+
+        // Tests
+        .target(name: "TestSupport", dependencies: ["Base"], path: "Tests/TestSupport", swiftSettings: swiftSettings),
+        tests("ManifestTests", []),
+        tests("BaseTests", ["Base"]),
+        tests("ModelTests", ["Model"]),
+    ]
+)
