@@ -116,5 +116,6 @@ let package = Package(
         tests("ManifestTests", []),
         tests("BaseTests", ["Base"]),
         tests("ModelTests", ["Model"]),
+        tests("SQLiteTests", ["Base", "SQLite"]),
     ]
 )
