@@ -6,8 +6,8 @@ import PackageDescription
 //
 //   0  C*                                          module maps of system libraries
 //   1  Base                                        clock, digest, file system, errors
-//   2  Model SQLite Archive HTTPFetch CLISupport   values and thin owners
-//   3  Trust OCI ImageDelta DockerEngine WireGuard Compose
+//   2  Model SQLite Archive HTTPFetch              values and thin owners
+//   3  CLISupport Trust OCI ImageDelta DockerEngine WireGuard Compose
 //   4  ReleaseBundle ImageDeltaCreate
 //   5  AgentCore Operator
 //   6  holdfast holdfast-agent holdfast-tuf        executables
@@ -82,9 +82,9 @@ let package = Package(
         library("SQLite", ["Base", "CSQLite"]),
         library("Archive", ["Base", "CZstd", "CZlib"]),
         library("HTTPFetch", ["Base", asyncHTTPClient, nioCore, nioHTTP1]),
-        library("CLISupport", ["Base", argumentParser]),
 
         // Floor 3
+        library("CLISupport", ["Base", "Model", argumentParser]),
         library("Trust", ["Base", "Model", "SQLite", "COpenSSL", crypto]),
         library("OCI", ["Base", "Model", "Archive"]),
         library("ImageDelta", ["Base", "Archive", "CZstd"]),
@@ -117,5 +117,6 @@ let package = Package(
         tests("BaseTests", ["Base"]),
         tests("ModelTests", ["Model"]),
         tests("SQLiteTests", ["Base", "SQLite"]),
+        tests("CLISupportTests", ["Base", "Model", "CLISupport", argumentParser]),
     ]
 )
