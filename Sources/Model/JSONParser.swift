@@ -10,8 +10,14 @@ public struct JSONLimits: Sendable {
     /// Values of any kind in the whole document.
     public var count: Int
     public var literalControls: Bool
+    /// Read an integer beyond `Int64` as a `double` instead of refusing it.
+    public var wideIntegers: Bool
 
-    public init(size: Int = 16 << 20, depth: Int = 64, count: Int = 2_000_000, literalControls: Bool = true) {
+    public init(
+        size: Int = 16 << 20, depth: Int = 64, count: Int = 2_000_000, literalControls: Bool = true,
+        wideIntegers: Bool = false
+    ) {
+        self.wideIntegers = wideIntegers
         self.size = size
         self.depth = depth
         self.count = count
@@ -231,8 +237,8 @@ private struct JSONParser {
         }
         let text = String(decoding: bytes[start..<position], as: UTF8.self)
         if isInteger {
-            guard let value = Int64(text) else { throw fail(.number) }
-            return .integer(value)
+            if let value = Int64(text) { return .integer(value) }
+            guard limits.wideIntegers else { throw fail(.number) }
         }
         guard let value = Double(text), value.isFinite else { throw fail(.number) }
         return .double(value)

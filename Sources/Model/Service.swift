@@ -1,4 +1,3 @@
-
 /// One container of a release, in the Compose Specification's words, resolved: variables substituted,
 /// durations in nanoseconds, sizes in bytes.
 public struct Service: Hashable, Sendable, Codable {
