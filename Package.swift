@@ -113,10 +113,14 @@ let package = Package(
 
         // Tests
         .target(name: "TestSupport", dependencies: ["Base"], path: "Tests/TestSupport", swiftSettings: swiftSettings),
+        .target(
+            name: "AgentTestSupport", dependencies: ["AgentCore", "Base", "Model"], path: "Tests/AgentTestSupport",
+            swiftSettings: swiftSettings),
         tests("ManifestTests", []),
         tests("BaseTests", ["Base"]),
         tests("ModelTests", ["Model"]),
         tests("SQLiteTests", ["Base", "SQLite"]),
+        tests("AgentCoreTests", ["AgentCore", "AgentTestSupport", "Base", "Model", "SQLite"]),
         tests("CLISupportTests", ["Base", "Model", "CLISupport", argumentParser]),
     ]
 )
