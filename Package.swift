@@ -23,7 +23,6 @@ let swiftSettings: [SwiftSetting] = [
 
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
-let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let asyncHTTPClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
@@ -60,7 +59,6 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
-        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
         .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
@@ -73,6 +71,7 @@ let package = Package(
         system("CMnl", pkgConfig: "libmnl", apt: "libmnl-dev"),
         system("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
         system("CDivsufsort", pkgConfig: nil, apt: "libdivsufsort-dev"),
+        .systemLibrary(name: "CPKCS11"),
 
         // Floor 1
         library("Base", ["COpenSSL"]),
@@ -85,11 +84,11 @@ let package = Package(
 
         // Floor 3
         library("CLISupport", ["Base", "Model", argumentParser]),
-        library("Trust", ["Base", "Model", "SQLite", "COpenSSL", crypto]),
+        library("Trust", ["Base", "Model", "SQLite", "COpenSSL", "CPKCS11"]),
         library("OCI", ["Base", "Model", "Archive"]),
         library("ImageDelta", ["Base", "Archive", "CZstd"]),
         library("DockerEngine", ["Base", "Model", asyncHTTPClient, nioCore, nioPosix, nioHTTP1]),
-        library("WireGuard", ["Base", "Model", "COpenSSL", "CMnl"]),
+        library("WireGuard", ["Base", "CMnl"]),
         library("Compose", ["Base", "Model", yams]),
 
         // Floor 4
@@ -113,15 +112,10 @@ let package = Package(
 
         // Tests
         .target(name: "TestSupport", dependencies: ["Base"], path: "Tests/TestSupport", swiftSettings: swiftSettings),
-        .target(
-            name: "AgentTestSupport", dependencies: ["AgentCore", "Base", "Model"], path: "Tests/AgentTestSupport",
-            swiftSettings: swiftSettings),
         tests("ManifestTests", []),
         tests("BaseTests", ["Base"]),
         tests("ModelTests", ["Model"]),
-        tests("WireGuardTests", ["Base", "WireGuard"]),
         tests("SQLiteTests", ["Base", "SQLite"]),
-        tests("AgentCoreTests", ["AgentCore", "AgentTestSupport", "Base", "Model", "SQLite"]),
         tests("CLISupportTests", ["Base", "Model", "CLISupport", argumentParser]),
     ]
 )

@@ -1,0 +1,87 @@
+import Base
+import Model
+
+/// The proof that metadata is the newest, for a device whose clock proves nothing: the device's nonce came
+/// back, signed, with the versions that were current when it was answered.
+///
+/// Carried as a DSSE envelope. Who may sign is a role `x-holdfast-freshness` in the release root's `roles`;
+/// where the root has none, the timestamp role may, since it vouches for freshness already.
+public struct FreshnessTicket: Sendable, Equatable {
+    public static let payloadType = "application/vnd.holdfast.freshness-ticket+json"
+
+    public var device: String
+    /// As the device exported it; 16 bytes.
+    public var nonce: [UInt8]
+    public var repository: RepositoryName
+    /// Version of the newest snapshot.
+    public var snapshotVersion: Int64
+    /// When it was answered, by the signer's clock.
+    public var issued: Timestamp
+
+    public init(
+        device: String, nonce: [UInt8], repository: RepositoryName = .release, snapshotVersion: Int64,
+        issued: Timestamp
+    ) {
+        self.device = device
+        self.nonce = nonce
+        self.repository = repository
+        self.snapshotVersion = snapshotVersion
+        self.issued = issued
+    }
+
+    /// What is signed.
+    public var payload: [UInt8] {
+        let value: JSONValue = [
+            "device": .string(device), "nonce": .string(Hex.encode(nonce)),
+            "repository": .string(repository.rawValue), "snapshot": .integer(snapshotVersion),
+            "issued": .string(issued.description), "schema": 1,
+        ]
+        return (try? value.serialized(.canonical)) ?? []
+    }
+
+    /// The envelope to carry back to the device.
+    public func signed(by signers: [any Signer]) throws(TrustError) -> DSSEEnvelope {
+        var envelope = DSSEEnvelope(payloadType: Self.payloadType, payload: payload)
+        for signer in signers { try envelope.sign(with: signer) }
+        return envelope
+    }
+
+    init(payload: [UInt8]) throws(TrustError) {
+        guard let node = try? JSONTape(parsing: payload).root, node["schema"]?.integer == 1,
+            let device = node["device"]?.string, let nonce = node["nonce"]?.string.flatMap({ Hex.decode($0) }),
+            let repository = node["repository"]?.string.flatMap(RepositoryName.init(rawValue:)),
+            let version = node["snapshot"]?.integer,
+            let issued = node["issued"]?.string.flatMap(Timestamp.init(rfc3339:))
+        else { throw TrustError(.ticketInvalid, "ticket", "a field is missing or malformed") }
+        self.init(device: device, nonce: nonce, repository: repository, snapshotVersion: version, issued: issued)
+    }
+
+    /// Checks an envelope against what this device asked and what it just verified.
+    static func check(
+        _ bytes: [UInt8], root: RootMetadata, device: String, nonce: [UInt8]?, snapshotVersion: Int64,
+        limits: TrustLimits
+    ) throws(TrustError) -> FreshnessTicket {
+        let envelope = try DSSEEnvelope(parsing: bytes, limits: limits)
+        let role = "x-holdfast-freshness"
+        let keys: RoleKeys
+        if let node = root.document.signed["roles"]?[role] {
+            let table = try PublicKey.table(root.document.signed["keys"], element: TopLevel.root, limits: limits)
+            keys = try RoleKeys(node, keys: table, element: role)
+        } else {
+            keys = try root.keys(of: TopLevel.timestamp)
+        }
+        let ticket = try FreshnessTicket(payload: envelope.verified(type: payloadType, by: keys))
+        guard ticket.device == device else {
+            throw TrustError(.ticketInvalid, "ticket", "is for device \(ticket.device), this is \(device)")
+        }
+        guard let nonce, nonce == ticket.nonce else {
+            throw TrustError(.ticketInvalid, "ticket", "answers another nonce than the one this device gave out last")
+        }
+        guard ticket.repository == .release, ticket.snapshotVersion == snapshotVersion else {
+            throw TrustError(
+                .ticketInvalid, "ticket",
+                "says snapshot \(ticket.snapshotVersion) is the newest, this is snapshot \(snapshotVersion)")
+        }
+        return ticket
+    }
+}

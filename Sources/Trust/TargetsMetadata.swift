@@ -1,0 +1,218 @@
+import Base
+import Model
+
+/// What targets metadata says of one file (4.5).
+struct TargetFile: Sendable {
+    let path: String
+    /// Bytes.
+    let length: Int64
+    let hashes: FileHashes
+    let custom: JSONNode?
+
+    init(path: String, _ node: JSONNode) throws(TrustError) {
+        guard let length = node["length"]?.integer, length >= 0, let hashes = node["hashes"] else {
+            throw TrustError(.metadataMalformed, path, "a target without \"length\" and \"hashes\"")
+        }
+        self.path = path
+        self.length = length
+        self.hashes = try FileHashes(hashes, element: path)
+        custom = node["custom"]
+    }
+}
+
+/// A delegation as its delegator writes it.
+struct Delegation: Sendable {
+    enum Paths: Sendable {
+        case patterns([PathPattern])
+        /// Lowercase hex prefixes of the SHA-256 of the target path.
+        case hashPrefixes([String])
+        /// One bin of a succinct delegation (TAP 15); matched when it was made.
+        case bin
+    }
+    let role: String
+    let keys: RoleKeys
+    let paths: Paths
+    let isTerminating: Bool
+
+    func matches(_ path: TargetPath) -> Bool {
+        switch paths {
+        case .patterns(let patterns): patterns.contains { $0.matches(path.segments) }
+        case .hashPrefixes(let prefixes): prefixes.contains { path.hash.hasPrefix($0) }
+        case .bin: true
+        }
+    }
+}
+
+/// A target path with what matching needs, computed once a search.
+struct TargetPath: Sendable {
+    let text: String
+    let segments: [[Unicode.Scalar]]
+    let digest: Digest
+    let hash: String
+
+    init(_ text: String) {
+        self.text = text
+        segments = PathPattern.split(text)
+        digest = Digest.sha256(Array(text.utf8))
+        hash = digest.hex
+    }
+}
+
+/// Specification 4.5, top-level and delegated.
+struct TargetsMetadata: Sendable {
+    let document: SignedMetadata
+    let role: String
+    private let targets: JSONNode
+    private let delegations: JSONNode?
+    private let keys: [String: PublicKey]
+    private let succinct: SuccinctRoles?
+    /// In the delegator's order (CVE-2024-47534: a map would lose it).
+    let roles: [Delegation]
+
+    init(parsing bytes: [UInt8], role: String, limits: TrustLimits) throws(TrustError) {
+        document = try SignedMetadata(parsing: bytes, type: TopLevel.targets, element: role, limits: limits)
+        self.role = role
+        guard let targets = document.signed["targets"], targets.isObject else {
+            throw TrustError(.metadataMalformed, role, "no \"targets\" object")
+        }
+        self.targets = targets
+        delegations = document.signed["delegations"]
+        guard let delegations else {
+            keys = [:]
+            succinct = nil
+            roles = []
+            return
+        }
+        keys = try PublicKey.table(delegations["keys"], element: role, limits: limits)
+        if let node = delegations["succinct_roles"] {
+            guard delegations["roles"] == nil else {
+                throw TrustError(.delegationInvalid, role, "both \"roles\" and \"succinct_roles\"")
+            }
+            succinct = try SuccinctRoles(node, keys: keys, delegator: role)
+            roles = []
+            return
+        }
+        succinct = nil
+        roles = try Self.delegations(delegations["roles"], keys: keys, delegator: role, limits: limits)
+    }
+
+    private static func delegations(
+        _ list: JSONNode?, keys: [String: PublicKey], delegator: String, limits: TrustLimits
+    ) throws(TrustError) -> [Delegation] {
+        guard let list, list.isArray else {
+            throw TrustError(.delegationInvalid, delegator, "delegations without \"roles\" or \"succinct_roles\"")
+        }
+        guard list.count <= limits.delegationsPerRole else {
+            throw TrustError(.tooLarge, delegator, "more than \(limits.delegationsPerRole) delegations")
+        }
+        var result: [Delegation] = []
+        result.reserveCapacity(list.count)
+        var names: Set<String> = []
+        for node in list.elements {
+            let delegation = try Delegation(node, keys: keys, delegator: delegator, limits: limits)
+            guard names.insert(delegation.role).inserted else {
+                throw TrustError(.delegationInvalid, delegator, "role \"\(delegation.role)\" delegated to twice")
+            }
+            result.append(delegation)
+        }
+        return result
+    }
+
+    func target(_ path: TargetPath) throws(TrustError) -> TargetFile? {
+        guard let node = targets[path.text] else { return nil }
+        return try TargetFile(path: path.text, node)
+    }
+
+    /// Visits every target in document order.
+    func forEachTarget(_ body: (TargetFile) throws(TrustError) -> Void) throws(TrustError) {
+        try targets.forEachMember { (name, value) throws(TrustError) in
+            try body(TargetFile(path: name.string ?? "", value))
+        }
+    }
+
+    var targetCount: Int { targets.count }
+
+    /// Delegations that may hold `path`, in order of appearance (5.6.7.2).
+    func delegations(for path: TargetPath) -> [Delegation] {
+        if let succinct { return [succinct.bin(for: path)] }
+        return roles.filter { $0.matches(path) }
+    }
+
+    /// Every delegation in order, for a walk without a path; bins of a succinct one are made as they are asked for.
+    var allDelegations: AnySequence<Delegation> { succinct.map { AnySequence($0.all) } ?? AnySequence(roles) }
+}
+
+extension Delegation {
+    init(
+        _ node: JSONNode, keys: [String: PublicKey], delegator: String, limits: TrustLimits
+    ) throws(TrustError) {
+        guard let name = node["name"]?.string, !name.isEmpty, name.utf8.count <= limits.nameBytes else {
+            throw TrustError(.delegationInvalid, delegator, "a delegation without a name")
+        }
+        guard !TopLevel.all.contains(name) else {
+            throw TrustError(.roleName, delegator, "delegates to the top-level role \"\(name)\"")
+        }
+        role = name
+        self.keys = try RoleKeys(node, keys: keys, element: name)
+        isTerminating = node["terminating"]?.bool ?? false
+        switch (node["paths"], node["path_hash_prefixes"]) {
+        case (let patterns?, nil):
+            var list: [PathPattern] = []
+            for item in patterns.elements {
+                guard let text = item.string, text.utf8.count <= limits.nameBytes else {
+                    throw TrustError(.delegationInvalid, name, "a path pattern that is no string")
+                }
+                list.append(PathPattern(text))
+            }
+            paths = .patterns(list)
+        case (nil, let prefixes?):
+            var list: [String] = []
+            for item in prefixes.elements {
+                guard let text = item.string, !text.isEmpty else {
+                    throw TrustError(.delegationInvalid, name, "a path hash prefix that is no string")
+                }
+                list.append(text)
+            }
+            paths = .hashPrefixes(list)
+        default:
+            throw TrustError(.delegationInvalid, name, "either \"paths\" or \"path_hash_prefixes\" must be there")
+        }
+    }
+}
+
+/// TAP 15: 2^n bins under one key set, named by prefix and number.
+struct SuccinctRoles: Sendable {
+    let keys: RoleKeys
+    let bitLength: Int
+    let prefix: String
+
+    /// Bits: 32 is what TAP 15 allows.
+    static let bits = 1...32
+
+    init(_ node: JSONNode, keys: [String: PublicKey], delegator: String) throws(TrustError) {
+        guard let bits = node["bit_length"]?.integer.map(Int.init), Self.bits.contains(bits),
+            let prefix = node["name_prefix"]?.string, !prefix.isEmpty
+        else {
+            throw TrustError(
+                .delegationInvalid, delegator, "succinct roles need a bit_length of 1 to 32 and a name_prefix")
+        }
+        self.keys = try RoleKeys(node, keys: keys, element: delegator)
+        bitLength = bits
+        self.prefix = prefix
+    }
+
+    /// The bin is the leftmost bits of the path's SHA-256.
+    func bin(for path: TargetPath) -> Delegation {
+        let head = path.digest.bytes.prefix(4).reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+        return delegation(Int(head >> (32 - UInt32(bitLength))))
+    }
+
+    var all: some Sequence<Delegation> { (0..<(1 << bitLength)).lazy.map(delegation) }
+
+    private func delegation(_ number: Int) -> Delegation {
+        let width = String((1 << bitLength) - 1, radix: 16).count
+        let digits = String(number, radix: 16)
+        let name = "\(prefix)-" + String(repeating: "0", count: width - digits.count) + digits
+        return Delegation(role: name, keys: keys, paths: .bin, isTerminating: false)
+    }
+}
