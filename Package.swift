@@ -88,7 +88,7 @@ let package = Package(
         library("OCI", ["Base", "Model", "Archive"]),
         library("ImageDelta", ["Base", "Archive", "CZstd"]),
         library("DockerEngine", ["Base", "Model", asyncHTTPClient, nioCore, nioPosix, nioHTTP1]),
-        library("WireGuard", ["Base", "CMnl"]),
+        library("WireGuard", ["Base", "Model", "COpenSSL", "CMnl"]),
         library("Compose", ["Base", "Model", yams]),
 
         // Floor 4
@@ -112,10 +112,15 @@ let package = Package(
 
         // Tests
         .target(name: "TestSupport", dependencies: ["Base"], path: "Tests/TestSupport", swiftSettings: swiftSettings),
+        .target(
+            name: "AgentTestSupport", dependencies: ["AgentCore", "Base", "Model"], path: "Tests/AgentTestSupport",
+            swiftSettings: swiftSettings),
         tests("ManifestTests", []),
         tests("BaseTests", ["Base"]),
         tests("ModelTests", ["Model"]),
+        tests("WireGuardTests", ["Base", "WireGuard"]),
         tests("SQLiteTests", ["Base", "SQLite"]),
+        tests("AgentCoreTests", ["AgentCore", "AgentTestSupport", "Base", "Model", "SQLite"]),
         tests("CLISupportTests", ["Base", "Model", "CLISupport", argumentParser]),
     ]
 )

@@ -1,7 +1,7 @@
 import Base
 
 /// A refusal by the container engine, sorted by what the reconciler can do about it.
-public struct EngineFailure: CodedError, Equatable {
+public struct EngineFailure: CodedError, Hashable {
     public enum Reason: String, Sendable, CaseIterable {
         /// No socket, connection refused or cut: the engine is down or restarting.
         case unavailable

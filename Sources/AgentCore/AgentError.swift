@@ -1,0 +1,63 @@
+import Base
+
+/// A refusal by the agent itself, on one element.
+public struct AgentError: CodedError, Equatable {
+    public enum Reason: String, Sendable, CaseIterable {
+        /// The device has no trust root yet.
+        case notProvisioned = "not-provisioned"
+        case alreadyProvisioned = "already-provisioned"
+        /// A verified release that this agent cannot run as it stands.
+        case invalidRelease = "invalid-release"
+        /// This release failed here before and nothing has changed since.
+        case failedBefore = "failed-before"
+        case wrongArchitecture = "wrong-architecture"
+        case missingFeature = "missing-feature"
+        case noSpace = "no-space"
+        case missingContent = "missing-content"
+        case unknownApp = "unknown-app"
+        case unknownService = "unknown-service"
+        case ambiguous
+        case nothingToRollBackTo = "nothing-to-roll-back-to"
+        /// The release before is below the epoch that a committed release has raised.
+        case epochFloor = "epoch-floor"
+        case importRunning = "import-running"
+        case invalidRequest = "invalid-request"
+        case notFound = "not-found"
+        case forbidden
+        /// The journal cannot be read or written.
+        case journal
+        /// The agent is not running, or its socket is elsewhere.
+        case noAgent = "no-agent"
+        case badAnswer = "bad-answer"
+        case configuration
+        case alreadyRunning = "already-running"
+    }
+    public var reason: Reason
+    public var message: String
+    public var hint: String?
+
+    public init(_ reason: Reason, _ message: String, hint: String? = nil) {
+        self.reason = reason
+        self.message = message
+        self.hint = hint
+    }
+
+    public var code: String { "agent.\(reason.rawValue)" }
+    public var exitStatus: ExitStatus {
+        switch reason {
+        case .notProvisioned, .configuration: .configuration
+        case .invalidRelease, .missingContent, .wrongArchitecture, .missingFeature: .dataError
+        case .alreadyProvisioned, .failedBefore, .nothingToRollBackTo, .unknownApp, .unknownService, .ambiguous,
+            .notFound:
+            .failure
+        case .epochFloor: .notTrusted
+        case .noSpace: .ioError
+        case .importRunning, .alreadyRunning: .temporaryFailure
+        case .invalidRequest: .usage
+        case .forbidden: .noPermission
+        case .journal: .ioError
+        case .noAgent: .unavailable
+        case .badAnswer: .software
+        }
+    }
+}
