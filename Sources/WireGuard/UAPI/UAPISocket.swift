@@ -1,3 +1,5 @@
+// libmnl's header brings <sys/socket.h> into its module, so the socket types may belong to either.
+import CMnl
 import Glibc
 
 /// A connection to the control socket of a userspace WireGuard.
