@@ -117,6 +117,7 @@ let package = Package(
             swiftSettings: swiftSettings),
         tests("ManifestTests", []),
         tests("BaseTests", ["Base"]),
+        tests("ArchiveTests", ["Archive", "Base"]),
         tests("ModelTests", ["Model"]),
         tests("WireGuardTests", ["Base", "WireGuard"]),
         tests("SQLiteTests", ["Base", "SQLite"]),
