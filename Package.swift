@@ -115,11 +115,15 @@ let package = Package(
         .target(
             name: "AgentTestSupport", dependencies: ["AgentCore", "Base", "Model"], path: "Tests/AgentTestSupport",
             swiftSettings: swiftSettings),
+        .target(
+            name: "EngineTestSupport", dependencies: ["Base", "DockerEngine", "TestSupport", nioCore, nioPosix],
+            path: "Tests/EngineTestSupport", swiftSettings: swiftSettings),
         tests("ManifestTests", []),
         tests("BaseTests", ["Base"]),
         tests("ArchiveTests", ["Archive", "Base"]),
         tests("ModelTests", ["Model"]),
         tests("WireGuardTests", ["Base", "WireGuard"]),
+        tests("DockerEngineTests", ["Base", "Model", "DockerEngine", "EngineTestSupport", nioCore, nioPosix]),
         tests("SQLiteTests", ["Base", "SQLite"]),
         tests("AgentCoreTests", ["AgentCore", "AgentTestSupport", "Base", "Model", "SQLite"]),
         tests("CLISupportTests", ["Base", "Model", "CLISupport", argumentParser]),

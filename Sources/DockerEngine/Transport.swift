@@ -73,6 +73,7 @@ final class Slot<Value: Sendable>: Sendable {
 struct Transport: Sendable {
     let client: HTTPClient
     let socketPath: String
+    let group: any EventLoopGroup
 
     /// Concurrent calls before further ones queue; long-lived ones (events, followed logs, waits) count.
     static let connectionLimit = 128
@@ -82,6 +83,7 @@ struct Transport: Sendable {
 
     init(socketPath: String, group: any EventLoopGroup) {
         self.socketPath = socketPath
+        self.group = group
         var configuration = HTTPClient.Configuration()
         configuration.redirectConfiguration = .disallow
         configuration.decompression = .disabled
@@ -164,7 +166,7 @@ struct Transport: Sendable {
             message.body = .bytes(ByteBuffer(bytes: try value.serialized()))
         case .stream(let producer):
             message.headers.add(name: "Content-Type", value: "application/x-tar")
-            let body = ProducedBody(producer: producer, progress: progress, failure: failure)
+            let body = ProducedBody(producer: producer, loop: group.next(), progress: progress, failure: failure)
             message.body = .stream(body, length: producer.length.map { .known($0) } ?? .unknown)
         }
         let response: HTTPClientResponse
@@ -228,7 +230,7 @@ struct Transport: Sendable {
     private func refusal(_ status: Int, _ body: ByteBuffer, _ request: EngineRequest) -> EngineError {
         let bytes = Array(body.readableBytesView)
         let document = try? JSONValue(parsing: bytes, limits: JSONLimits(size: Self.errorBodyLimit))
-        let words = document?["message"]?.string ?? String(decoding: bytes, as: UTF8.self)
+        let words = document == nil ? String(decoding: bytes, as: UTF8.self) : document?["message"]?.string ?? ""
         let detail = EngineError.clean(words)
         let reason: EngineError.Reason =
             switch status {
@@ -275,6 +277,8 @@ struct Transport: Sendable {
                 return made(.truncated, "the engine closed the connection before the end of its answer")
             }
             return made(.malformed, error.shortDescription)
+        case HTTPParserError.invalidEOFState:
+            return made(.truncated, "the engine closed the connection before the end of its answer")
         case is HTTPParserError: return made(.malformed, "the engine's answer is not HTTP")
         case let error as JSONError: return made(.malformed, error.message)
         default: return made(.unreachable, EngineError.clean("\(error)"))
@@ -300,6 +304,7 @@ private struct ProducerFailed: Error { var underlying: any Error }
 private struct ProducedBody: AsyncSequence, Sendable {
     typealias Element = ByteBuffer
     var producer: BodyProducer
+    let loop: any EventLoop
     var progress: Progress?
     var failure: Slot<ProducerFailed>
 
@@ -308,6 +313,9 @@ private struct ProducedBody: AsyncSequence, Sendable {
         mutating func next() async throws -> ByteBuffer? {
             body.progress?.mark()
             do {
+                // The client hands writes to its event loop without waiting for them, and pauses only once
+                // the loop has found the socket full. Taking a turn on the loop first lets it find out.
+                try await body.loop.submit {}.get()
                 defer { body.progress?.mark() }
                 return try await body.producer.next().map { ByteBuffer(bytes: $0) }
             } catch {
