@@ -124,6 +124,7 @@ let package = Package(
         tests("ModelTests", ["Model"]),
         tests("WireGuardTests", ["Base", "WireGuard"]),
         tests("DockerEngineTests", ["Base", "Model", "DockerEngine", "EngineTestSupport", nioCore, nioPosix]),
+        tests("TrustTests", ["Base", "Model", "SQLite", "Trust"]),
         tests("SQLiteTests", ["Base", "SQLite"]),
         tests("AgentCoreTests", ["AgentCore", "AgentTestSupport", "Base", "Model", "SQLite"]),
         tests("CLISupportTests", ["Base", "Model", "CLISupport", argumentParser]),
