@@ -95,6 +95,19 @@ public struct SHA256Hasher: ~Copyable {
         bytes.withUnsafeBytes { update($0) }
     }
 
+    private init(context: OpaquePointer) { self.context = context }
+
+    /// A second hasher that has been fed the same bytes.
+    public borrowing func fork() -> SHA256Hasher {
+        guard let copy = EVP_MD_CTX_new(), EVP_MD_CTX_copy_ex(copy, context) == 1 else {
+            preconditionFailure("EVP_MD_CTX_copy_ex failed")
+        }
+        return SHA256Hasher(context: copy)
+    }
+
+    /// The digest of what was fed until now; the hasher goes on.
+    public borrowing func digestSoFar() -> Digest { fork().finish() }
+
     /// The digest of all that was fed; the hasher may not be used afterwards.
     public consuming func finish() -> Digest {
         var output = [UInt8](repeating: 0, count: Digest.byteCount)

@@ -1,0 +1,92 @@
+/// Maps addresses of the base executable to addresses of the new one.
+public struct AddressMap: Sendable, Equatable {
+    /// `length` bytes at base address `base` went to address `target`.
+    public struct Entry: Sendable, Equatable {
+        public var base: Int64
+        public var target: Int64
+        public var length: Int64
+
+        public init(base: Int64, target: Int64, length: Int64) {
+            self.base = base
+            self.target = target
+            self.length = length
+        }
+    }
+
+    public private(set) var entries: [Entry]
+
+    /// Sorts the entries by base address, longer first, then by target, and drops one that lies wholly
+    /// inside a longer one before it.
+    public init(_ unsorted: [Entry]) {
+        let sorted = unsorted.sorted {
+            if $0.base != $1.base { return $0.base < $1.base }
+            if $0.length != $1.length { return $0.length > $1.length }
+            return $0.target < $1.target
+        }
+        entries = []
+        entries.reserveCapacity(sorted.count)
+        for entry in sorted {
+            if let last = entries.last, last.base + last.length >= entry.base + entry.length,
+                last.length > entry.length
+            {
+                continue
+            }
+            entries.append(entry)
+        }
+    }
+
+    /// The entries that covers of a file imply: each cover of at least ``DeltaFormat/addressMapCoverBytes``,
+    /// cut at the segment borders of both files, where both sides lie in a segment.
+    public static func entries(
+        coverLength: Int64, baseOffset: Int64, newOffset: Int64, base: ExecutableLayout, new: ExecutableLayout,
+        into output: inout [Entry]
+    ) {
+        guard coverLength >= Int64(DeltaFormat.addressMapCoverBytes) else { return }
+        var done: Int64 = 0
+        while done < coverLength {
+            let from = baseOffset + done
+            let to = newOffset + done
+            let length = min(
+                coverLength - done, base.distanceToBorder(from: from), new.distanceToBorder(from: to))
+            if let old = base.segment(holding: from), let fresh = new.segment(holding: to) {
+                output.append(
+                    Entry(
+                        base: from - base.segments[old].fileOffset + base.segments[old].address,
+                        target: to - new.segments[fresh].fileOffset + new.segments[fresh].address, length: length))
+            }
+            done += length
+        }
+    }
+
+    /// Where the thing at base address `address` most likely is now.
+    @inline(__always)
+    func target(of address: Int64) -> Int64 {
+        entries.withUnsafeBufferPointer { entries in
+            guard entries.count > 0 else { return address }
+            var low = 0
+            var high = entries.count
+            while low < high {
+                let middle = (low + high) >> 1
+                if entries[middle].base > address { high = middle } else { low = middle + 1 }
+            }
+            // Of overlapping entries the nearest of the last eight that holds the address counts.
+            var index = low
+            var looked = 0
+            while looked < 8, index > 0 {
+                index -= 1
+                looked += 1
+                let entry = entries[index]
+                if address < entry.base + entry.length { return entry.target + (address - entry.base) }
+            }
+            guard low > 0 else { return entries[0].target - (entries[0].base - address) }
+            let before = entries[low - 1]
+            if low < entries.count {
+                let after = entries[low]
+                if after.base - address < address - (before.base + before.length - 1) {
+                    return after.target - (after.base - address)
+                }
+            }
+            return before.target + (address - before.base)
+        }
+    }
+}

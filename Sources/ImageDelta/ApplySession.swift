@@ -1,0 +1,209 @@
+import Base
+
+/// The decoder of one run: streams, the cover under way, and the output buffer.
+final class ApplySession {
+    private static let bufferBytes = 128 << 10
+
+    private let base: any BaseSource
+    private let baseSize: Int64
+    private let sink: DeltaApply.Sink
+    private var hasher: SHA256Hasher
+    private let streams: [StreamDecoder]
+    private let control: StreamDecoder
+    private let literals: StreamDecoder
+    private var differences: SparseDifferences
+    private let modes: StreamDecoder
+
+    private let output: UnsafeMutablePointer<UInt8>
+    private var filled = 0
+    private let block: UnsafeMutablePointer<UInt8>
+
+    private let targetSize: Int64
+    private var produced: Int64 = 0
+    /// Output still missing from the current chapter.
+    private var chapterLeft: Int64 = 0
+    private var skipping = false
+
+    /// The plain cover and literal under way; they may run on into the next chapter.
+    private var coverLeft: Int64 = 0
+    private var literalLeft: Int64 = 0
+    private var basePosition: Int64 = 0
+    private var predicted: PredictedFile?
+
+    init(
+        file: ReadableFile, header: DeltaHeader, base: any BaseSource, hasher: consuming SHA256Hasher,
+        sink: DeltaApply.Sink
+    ) {
+        self.base = base
+        self.sink = sink
+        self.hasher = hasher
+        baseSize = header.baseSize
+        targetSize = header.targetSize
+        streams = DeltaFormat.Stream.allCases.map { StreamDecoder(file: file, stream: $0) }
+        control = streams[DeltaFormat.Stream.control.rawValue]
+        literals = streams[DeltaFormat.Stream.literal.rawValue]
+        modes = streams[DeltaFormat.Stream.mode.rawValue]
+        differences = SparseDifferences(
+            gaps: streams[DeltaFormat.Stream.gap.rawValue], runs: streams[DeltaFormat.Stream.run.rawValue],
+            values: streams[DeltaFormat.Stream.value.rawValue])
+        output = .allocate(capacity: Self.bufferBytes)
+        block = .allocate(capacity: DeltaFormat.blockContext + DeltaFormat.blockBytes)
+    }
+
+    deinit {
+        output.deallocate()
+        block.deallocate()
+    }
+
+    /// The digest of the whole output.
+    func finish() -> Digest { hasher.digestSoFar() }
+
+    // MARK: Chapters
+
+    /// Makes one chapter. A skipped one is only decoded, so that what follows has its context:
+    /// neither base nor output is touched.
+    func apply(_ chapter: Chapter, number: Int, skipping: Bool) throws(DeltaError) {
+        self.skipping = skipping
+        var offset = chapter.bodyOffset
+        for (stream, length) in zip(streams, chapter.streamLengths) {
+            try stream.begin(offset: offset, length: length)
+            offset += length
+        }
+        differences.beginChapter()
+        chapterLeft = chapter.outputLength
+        while chapterLeft > 0 { try advance() }
+        for (stream, kind) in zip(streams, DeltaFormat.Stream.allCases) {
+            guard try stream.isExhausted() else {
+                throw DeltaError(.malformed, "chapter \(number + 1) leaves bytes of the \(kind) stream unused")
+            }
+        }
+        guard !skipping else { return }
+        try flush()
+        guard hasher.digestSoFar().bytes.prefix(DeltaFormat.shortDigestBytes).elementsEqual(chapter.digest) else {
+            throw DeltaError(.outputMismatch, "chapter \(number + 1) does not have its digest")
+        }
+        try sink.chapterDone(produced)
+    }
+
+    /// One step: at least one byte of output, or the start of a predicted file.
+    private func advance() throws(DeltaError) {
+        if predicted != nil { return try advancePredicted() }
+        if coverLeft > 0 {
+            let count = Int(min(coverLeft, chapterLeft, Int64(Self.bufferBytes)))
+            try produceCover(count)
+            coverLeft -= Int64(count)
+        } else if literalLeft > 0 {
+            let count = Int(min(literalLeft, chapterLeft, Int64(Self.bufferBytes)))
+            try produceLiteral(count)
+            literalLeft -= Int64(count)
+        } else {
+            try readControl()
+        }
+    }
+
+    private func readControl() throws(DeltaError) {
+        let remaining = targetSize - produced
+        coverLeft = try control.number("a cover", limit: remaining)
+        literalLeft = try control.number("a literal", limit: remaining - coverLeft)
+        if coverLeft > 0 {
+            basePosition += try control.signed()
+            guard basePosition >= 0, basePosition <= baseSize, coverLeft <= baseSize - basePosition else {
+                throw DeltaError(.limit, "a cover lies outside the base")
+            }
+        } else if literalLeft == 0 {
+            let file = try PredictedFile(
+                control: control, remaining: remaining, position: basePosition, baseSize: baseSize)
+            basePosition = file.baseStart
+            predicted = file
+        }
+    }
+
+    // MARK: Plain covers and literals
+
+    private func produceCover(_ count: Int) throws(DeltaError) {
+        if skipping {
+            try differences.skip(count)
+        } else {
+            let target = try room(count)
+            try base.read(into: UnsafeMutableRawBufferPointer(start: target, count: count), at: basePosition)
+            try differences.add(to: target, count: count)
+            filled += count
+        }
+        basePosition += Int64(count)
+        didProduce(count)
+    }
+
+    private func produceLiteral(_ count: Int) throws(DeltaError) {
+        if skipping {
+            try literals.skip(count)
+        } else {
+            try literals.copy(to: try room(count), count: count)
+            filled += count
+        }
+        didProduce(count)
+    }
+
+    private func didProduce(_ count: Int) {
+        produced += Int64(count)
+        chapterLeft -= Int64(count)
+    }
+
+    // MARK: Predicted files
+
+    private func advancePredicted() throws(DeltaError) {
+        guard var file = predicted.take() else { return }
+        try file.advance(control: control)
+        if file.coverLeft > 0 {
+            let count = Int(min(file.coverLeft, Int64(DeltaFormat.blockBytes)))
+            guard Int64(count) <= chapterLeft else {
+                throw DeltaError(.malformed, "a chapter ends inside a predicted block")
+            }
+            try produceBlock(count, of: file)
+            file.didProduceCover(count)
+        } else {
+            let count = Int(min(file.literalLeft, chapterLeft, Int64(Self.bufferBytes)))
+            try produceLiteral(count)
+            file.didProduceLiteral(count)
+        }
+        if !file.isComplete { predicted = file }
+    }
+
+    private func produceBlock(_ count: Int, of file: PredictedFile) throws(DeltaError) {
+        guard let mode = ReferencePredictor.Mode(rawValue: try modes.byte()) else {
+            throw DeltaError(.malformed, "a block has an unknown prediction")
+        }
+        if skipping {
+            try differences.skip(count)
+        } else {
+            let context = DeltaFormat.blockContext
+            let before = Int(min(Int64(context), file.basePosition))
+            for index in 0..<context { block[index] = 0 }
+            try base.read(
+                into: UnsafeMutableRawBufferPointer(start: block + context - before, count: before + count),
+                at: file.baseStart + file.basePosition - Int64(before))
+            let bytes = block + context
+            file.predictor.predict(
+                bytes, count: count, baseOffset: file.basePosition, newOffset: file.produced, mode: mode)
+            try differences.add(to: bytes, count: count)
+            try room(count).update(from: bytes, count: count)
+            filled += count
+        }
+        didProduce(count)
+    }
+
+    // MARK: Output
+
+    /// Room for `count` bytes in the output buffer, which is emptied when they do not fit.
+    private func room(_ count: Int) throws(DeltaError) -> UnsafeMutablePointer<UInt8> {
+        if filled + count > Self.bufferBytes { try flush() }
+        return output + filled
+    }
+
+    private func flush() throws(DeltaError) {
+        guard filled > 0 else { return }
+        let bytes = UnsafeRawBufferPointer(start: output, count: filled)
+        hasher.update(bytes)
+        try sink.write(bytes)
+        filled = 0
+    }
+}
