@@ -72,6 +72,7 @@ let package = Package(
         system("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
         system("CDivsufsort", pkgConfig: nil, apt: "libdivsufsort-dev"),
         .systemLibrary(name: "CPKCS11"),
+        .systemLibrary(name: "CLinux"),
 
         // Floor 1
         library("Base", ["COpenSSL"]),
@@ -86,14 +87,14 @@ let package = Package(
         library("CLISupport", ["Base", "Model", argumentParser]),
         library("Trust", ["Base", "Model", "SQLite", "COpenSSL", "CPKCS11"]),
         library("OCI", ["Base", "Model", "Archive"]),
-        library("ImageDelta", ["Base", "Archive", "CZstd"]),
+        library("ImageDelta", ["Base", "CZstd", "CLinux"]),
         library("DockerEngine", ["Base", "Model", asyncHTTPClient, nioCore, nioPosix, nioHTTP1]),
         library("WireGuard", ["Base", "Model", "COpenSSL", "CMnl"]),
         library("Compose", ["Base", "Model", yams]),
 
         // Floor 4
         library("ReleaseBundle", ["Base", "Model", "Archive", "OCI", "Trust"]),
-        library("ImageDeltaCreate", ["Base", "Archive", "ImageDelta", "CZstd", "CDivsufsort"]),
+        library("ImageDeltaCreate", ["Base", "ImageDelta", "CZstd", "CDivsufsort"]),
 
         // Floor 5
         library(
@@ -127,6 +128,7 @@ let package = Package(
         tests("TrustTests", ["Base", "Model", "SQLite", "Trust"]),
         tests("SQLiteTests", ["Base", "SQLite"]),
         tests("AgentCoreTests", ["AgentCore", "AgentTestSupport", "Base", "Model", "SQLite"]),
+        tests("ImageDeltaTests", ["Base", "ImageDelta", "ImageDeltaCreate"]),
         tests("CLISupportTests", ["Base", "Model", "CLISupport", argumentParser]),
     ]
 )

@@ -28,7 +28,9 @@ struct ChapterEncoder: ~Copyable {
         self.write = write
         self.progress = progress
         var streams: [StreamEncoder] = []
-        for stream in DeltaFormat.Stream.allCases { streams.append(try StreamEncoder(stream: stream, level: level)) }
+        for stream in DeltaFormat.Stream.allCases {
+            streams.append(try StreamEncoder(stream: stream, level: level, total: Int64(plan.new.count)))
+        }
         self.streams = streams
         raw = Array(repeating: [], count: streams.count)
     }

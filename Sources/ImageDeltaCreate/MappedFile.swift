@@ -4,7 +4,7 @@ import ImageDelta
 
 /// A file mapped read-only.
 ///
-/// Unchecked: the mapping is never written, its address and size never change, and it is unmapped only
+/// Unchecked Sendable: the mapping is never written, its address and size never change, and it is unmapped only
 /// when the last reference goes, so any number of threads may read it at once.
 final class MappedFile: @unchecked Sendable {
     let path: String

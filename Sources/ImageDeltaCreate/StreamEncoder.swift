@@ -3,15 +3,17 @@ import ImageDelta
 
 /// Compresses one stream, piece by piece, in one zstd context.
 ///
-/// Unchecked: a chapter's pieces are compressed by one task per stream, and the next chapter is begun
+/// Unchecked Sendable: a chapter's pieces are compressed by one task per stream, and the next chapter is begun
 /// only after all of them have ended, so no two threads use an encoder at once.
 final class StreamEncoder: @unchecked Sendable {
     private let context: OpaquePointer
 
-    init(stream: DeltaFormat.Stream, level: Int32) throws(DeltaError) {
+    /// `total` is the output of the whole delta; no window need be larger than that.
+    init(stream: DeltaFormat.Stream, level: Int32, total: Int64) throws(DeltaError) {
         guard let context = ZSTD_createCCtx() else { throw DeltaError(.limit, "no memory for a compressor") }
         self.context = context
-        let window = stream.windowLog
+        var window: Int32 = 12
+        while window < stream.windowLog, 1 << Int64(window) < total { window += 1 }
         try Self.check(ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, level))
         try Self.check(ZSTD_CCtx_setParameter(context, ZSTD_c_windowLog, window))
         try Self.check(ZSTD_CCtx_setParameter(context, ZSTD_c_contentSizeFlag, 0))
