@@ -24,6 +24,8 @@ public struct EngineFailure: CodedError, Hashable {
         /// The engine answered with a server error.
         case server
         case cancelled
+        /// A file or a blob on this device could not be read or written; not the engine's fault.
+        case local
     }
     public var reason: Reason
     /// What was tried, on which object: `create container web-1f2e`.
@@ -42,7 +44,7 @@ public struct EngineFailure: CodedError, Hashable {
     /// `final`: the same call with the same arguments is not expected to succeed.
     public var disposition: Disposition {
         switch reason {
-        case .unavailable, .timeout, .server, .noSpace, .cancelled, .conflict, .portInUse: .retryable
+        case .unavailable, .timeout, .server, .noSpace, .cancelled, .conflict, .portInUse, .local: .retryable
         case .notFound, .invalid, .cannotStart, .digestMismatch, .unsupported: .final
         }
     }
@@ -55,7 +57,7 @@ public struct EngineFailure: CodedError, Hashable {
         }
     }
 
-    public var code: String { "engine.\(reason.rawValue)" }
+    public var code: String { reason == .local ? "agent.local-io" : "engine.\(reason.rawValue)" }
     public var message: String { "cannot \(operation): \(detail)" }
     public var hint: String? {
         switch reason {
@@ -71,6 +73,7 @@ public struct EngineFailure: CodedError, Hashable {
         case .unavailable, .timeout: .unavailable
         case .digestMismatch: .notTrusted
         case .server, .noSpace, .conflict, .portInUse, .cancelled: .temporaryFailure
+        case .local: .ioError
         default: .failure
         }
     }

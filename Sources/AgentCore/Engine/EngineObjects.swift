@@ -155,6 +155,9 @@ public struct PullSequence<Element: Sendable>: AsyncSequence, Sendable {
         self.makeNext = makeNext
     }
 
+    /// Begins one iteration: the function yields element after element, then nil.
+    public func pull() -> @Sendable () async throws -> Element? { makeNext() }
+
     public struct AsyncIterator: AsyncIteratorProtocol {
         let nextElement: @Sendable () async throws -> Element?
         public mutating func next() async throws -> Element? { try await nextElement() }

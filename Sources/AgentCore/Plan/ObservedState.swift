@@ -10,8 +10,6 @@ public struct ObservedState: Sendable {
     public var volumes: [EngineResource]
     /// Written config and secret files whose content and mode are right.
     public var soundFiles: Set<ConfigFileKey>
-    /// Names of all files in the config and in the secret directory.
-    public var fileNames: Set<FileName>
     /// Blobs that the store lacks, per release digest; absent means none.
     public var missingBlobs: [Digest: [Digest]]
     /// By container id: its fingerprint when the agent had made it.
@@ -19,18 +17,9 @@ public struct ObservedState: Sendable {
     /// Bytes free where the engine keeps its images; nil when unknown.
     public var engineFreeSpace: Int64?
 
-    public struct FileName: Hashable, Sendable {
-        public var name: String
-        public var secret: Bool
-        public init(name: String, secret: Bool) {
-            self.name = name
-            self.secret = secret
-        }
-    }
-
     public init(
         containers: [ManagedContainer] = [], images: [Digest: EngineImage] = [:], networks: [EngineResource] = [],
-        volumes: [EngineResource] = [], soundFiles: Set<ConfigFileKey> = [], fileNames: Set<FileName> = [],
+        volumes: [EngineResource] = [], soundFiles: Set<ConfigFileKey> = [],
         missingBlobs: [Digest: [Digest]] = [:], fingerprints: [String: String] = [:], engineFreeSpace: Int64? = nil
     ) {
         self.containers = containers
@@ -38,7 +27,6 @@ public struct ObservedState: Sendable {
         self.networks = networks
         self.volumes = volumes
         self.soundFiles = soundFiles
-        self.fileNames = fileNames
         self.missingBlobs = missingBlobs
         self.fingerprints = fingerprints
         self.engineFreeSpace = engineFreeSpace

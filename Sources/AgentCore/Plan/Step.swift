@@ -18,7 +18,6 @@ public enum Step: Hashable, Sendable {
     case removeContainer(String, service: String)
     case removeNetwork(String)
     case removeImage(tag: String)
-    case removeFile(name: String, secret: Bool)
     /// Makes the candidate the release to come back to.
     case commit
     /// Gives the candidate up: the release before becomes the target, or the app is degraded.
@@ -40,7 +39,6 @@ public enum Step: Hashable, Sendable {
         case .removeContainer(let id, _): "remove-container \(id)"
         case .removeNetwork(let name): "remove-network \(name)"
         case .removeImage(let tag): "remove-image \(tag)"
-        case .removeFile(let name, _): "remove-file \(name)"
         case .commit: "commit"
         case .fail: "fail"
         }
@@ -49,7 +47,7 @@ public enum Step: Hashable, Sendable {
     /// True for steps that only clean up: their failure never fails a release.
     public var isCleanup: Bool {
         switch self {
-        case .removeContainer, .removeNetwork, .removeImage, .removeFile: true
+        case .removeContainer, .removeNetwork, .removeImage: true
         default: false
         }
     }

@@ -1,0 +1,101 @@
+import Base
+import Model
+import SQLite
+
+extension Journal {
+    /// Damaged files kept for a person to look at.
+    static let damagedFilesKept = 3
+
+    /// Opens the journal, and never fails for damage: a damaged file is moved aside and the last good copy, or an
+    /// empty journal, takes its place. Fails for what a copy cannot mend: no permission, no space, a newer schema.
+    public static func open(
+        layout: StateLayout, fileSystem: FileSystem, clock: SystemClock
+    ) throws -> (journal: Journal, condition: JournalCondition) {
+        try fileSystem.makeDirectories(layout.root, mode: 0o700, op: "journal.directory")
+        let isNew = try fileSystem.status(layout.journal) == nil
+        do {
+            let database = try connect(layout, fileSystem)
+            if isNew, try fileSystem.status(layout.journalBackup) != nil {
+                // The file went missing and its copy did not: as good as damaged.
+                throw SQLiteError(reason: .corrupt, path: layout.journal, detail: "the file is missing")
+            }
+            let journal = try Journal(database, layout: layout, fileSystem: fileSystem, clock: clock)
+            return (journal, isNew ? .new : .sound)
+        } catch let error as SQLiteError where error.reason == .corrupt {
+            return try replaceDamaged(layout, fileSystem, clock, problem: error.detail)
+        }
+    }
+
+    private static func connect(_ layout: StateLayout, _ fileSystem: FileSystem) throws -> Connection {
+        let database = try Connection(path: layout.journal, monitor: fileSystem.monitor)
+        if let problem = try database.integrityProblems().first {
+            throw SQLiteError(reason: .corrupt, path: layout.journal, detail: problem)
+        }
+        try database.migrate(JournalSchema.migrations)
+        return database
+    }
+
+    private static func replaceDamaged(
+        _ layout: StateLayout, _ fileSystem: FileSystem, _ clock: SystemClock, problem: String
+    ) throws -> (journal: Journal, condition: JournalCondition) {
+        let aside = Path.join(layout.root, "journal.damaged-\(clock.now().seconds).db")
+        for suffix in ["", "-wal", "-shm"] where try fileSystem.status(layout.journal + suffix) != nil {
+            try fileSystem.rename(layout.journal + suffix, to: aside + suffix, op: "journal.set-aside")
+        }
+        try dropOldDamaged(layout, fileSystem)
+        let copy = isSound(layout.journalBackup, fileSystem)
+        if copy {
+            // The copy is a whole file without a log beside it; it is streamed, not held in memory.
+            try copyFile(layout.journalBackup, to: layout.journal, fileSystem)
+        }
+        let database = try connect(layout, fileSystem)
+        let journal = try Journal(database, layout: layout, fileSystem: fileSystem, clock: clock)
+        let condition: JournalCondition =
+            copy ? .restored(problem: problem, movedTo: aside) : .lost(problem: problem, movedTo: aside)
+        return (journal, condition)
+    }
+
+    private static func isSound(_ path: String, _ fileSystem: FileSystem) -> Bool {
+        guard (try? fileSystem.status(path)) != nil, let database = try? Connection(path: path),
+            let problems = try? database.integrityProblems()
+        else { return false }
+        return problems.isEmpty
+    }
+
+    private static func copyFile(_ source: String, to destination: String, _ fileSystem: FileSystem) throws {
+        let input = try ReadableFile(path: source)
+        let temporary = destination + ".restoring"
+        let output = try fileSystem.create(temporary, mode: 0o600, truncate: true, op: "journal.restore")
+        var offset: Int64 = 0
+        while true {
+            let bytes = try input.read(at: offset, count: 1 << 16)
+            if bytes.isEmpty { break }
+            try output.write(bytes)
+            offset += Int64(bytes.count)
+        }
+        try output.sync()
+        try fileSystem.rename(temporary, to: destination, op: "journal.restore")
+    }
+
+    private static func dropOldDamaged(_ layout: StateLayout, _ fileSystem: FileSystem) throws {
+        let names = try fileSystem.list(layout.root).filter { $0.hasPrefix("journal.damaged-") && $0.hasSuffix(".db") }
+        for name in names.dropLast(damagedFilesKept) {
+            for suffix in ["", "-wal", "-shm"] {
+                try fileSystem.unlink(Path.join(layout.root, name + suffix), op: "journal.drop-damaged")
+            }
+        }
+    }
+
+    /// Writes a whole copy beside the journal: what ``open(layout:fileSystem:clock:)`` falls back to.
+    public func backUp() throws {
+        let temporary = layout.journalBackup + ".tmp"
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            try fileSystem.unlink(temporary + suffix, op: "journal.backup")
+        }
+        try database.vacuum(into: temporary)
+        // The copy is made without a sync of its own.
+        let file = try fileSystem.append(temporary, mode: 0o600, op: "journal.backup")
+        try file.sync()
+        try fileSystem.rename(temporary, to: layout.journalBackup, op: "journal.backup")
+    }
+}

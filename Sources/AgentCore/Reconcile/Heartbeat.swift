@@ -1,0 +1,22 @@
+import Base
+import Synchronization
+
+/// When the reconciler last made progress. The watchdog reads it: a reconciler that hangs stops beating.
+public final class Heartbeat: Sendable {
+    private let last: Atomic<UInt64>
+    private let monotonic: @Sendable () -> UInt64
+
+    public init(clock: SystemClock) {
+        monotonic = clock.monotonic
+        last = Atomic(clock.monotonic())
+    }
+
+    public func beat() { last.store(monotonic(), ordering: .relaxed) }
+
+    /// Nanoseconds since the last beat.
+    public var age: UInt64 {
+        let now = monotonic()
+        let then = last.load(ordering: .relaxed)
+        return now > then ? now - then : 0
+    }
+}

@@ -1,0 +1,398 @@
+import Base
+import Logging
+import Model
+import SQLite
+
+/// The loop that makes the device what the journal says: look, plan, act, and look again.
+///
+/// Import, engine events and a timer only wake it. Each step's intent is in the journal before it acts and its
+/// outcome after; a process that ends in between leaves nothing that the next look would not put right.
+public actor Reconciler {
+    public struct Timing: Sendable {
+        /// Between two looks when nothing calls for one.
+        public var tick: Duration
+        /// Waits after the engine or the journal failed.
+        public var backoff: Backoff
+        /// Waits before a failed step is tried again.
+        public var stepBackoff: Backoff
+
+        public init(
+            tick: Duration = .seconds(60), backoff: Backoff = Backoff(base: .seconds(1), ceiling: .seconds(60)),
+            stepBackoff: Backoff = Backoff(base: .seconds(1), ceiling: .seconds(300))
+        ) {
+            self.tick = tick
+            self.backoff = backoff
+            self.stepBackoff = stepBackoff
+        }
+    }
+
+    public struct Environment: Sendable {
+        public var journal: Journal
+        public var engine: any ContainerEngine
+        public var content: ReleaseContent
+        public var fileSystem: FileSystem
+        public var layout: StateLayout
+        public var clock: SystemClock
+        public var logger: Logger
+        public var heartbeat: Heartbeat
+
+        public init(
+            journal: Journal, engine: any ContainerEngine, content: ReleaseContent, fileSystem: FileSystem,
+            layout: StateLayout, clock: SystemClock, logger: Logger, heartbeat: Heartbeat
+        ) {
+            self.journal = journal
+            self.engine = engine
+            self.content = content
+            self.fileSystem = fileSystem
+            self.layout = layout
+            self.clock = clock
+            self.logger = logger
+            self.heartbeat = heartbeat
+        }
+    }
+
+    /// Looks in one tick; a plan that never ends would otherwise keep the loop from hearing anything else.
+    static let passLimit = 64
+
+    let environment: Environment
+    let policy: PlanPolicy
+    private let timing: Timing
+    private let reserve: DiskReserve
+    private let files: ConfigFiles
+    private var fileMemory = ConfigFiles.Memory()
+    private var memory = PlanMemory()
+    private var failures: [String: [String: StepFailure]] = [:]
+    private var holds: [String: Hold] = [:]
+    private var begunTrials: Set<Digest> = []
+    private var engineAttempts = 0
+    private var journalAttempts = 0
+    private var generator = SystemRandomNumberGenerator()
+    private var report = ReconcilerReport()
+    private var maintenanceDue = true
+    /// Imports under way: their blobs are in the store and in no release yet.
+    private var importsRunning = 0
+    private var wakePending = false
+    private var waiter: CheckedContinuation<Void, Never>?
+
+    /// - Parameter reserve: bytes held back on the state directory's disk.
+    public init(_ environment: Environment, policy: PlanPolicy, timing: Timing = Timing(), reserve: Int64) {
+        self.environment = environment
+        self.policy = policy
+        self.timing = timing
+        self.reserve = DiskReserve(
+            path: environment.layout.reserve, size: reserve, fileSystem: environment.fileSystem)
+        files = ConfigFiles(layout: environment.layout, fileSystem: environment.fileSystem)
+    }
+
+    // MARK: The loop
+
+    /// Runs until the task is cancelled. Workloads are left as they are.
+    public func run() async {
+        await withTaskCancellationHandler {
+            while !Task.isCancelled {
+                let pause = await tick()
+                await sleep(pause)
+            }
+        } onCancel: {
+            Task { await self.wake() }
+        }
+    }
+
+    /// Makes the loop look now, or again at once when it is looking.
+    public func wake() {
+        if let waiter {
+            self.waiter = nil
+            waiter.resume()
+        } else {
+            wakePending = true
+        }
+    }
+
+    private func sleep(_ duration: Duration) async {
+        guard !wakePending, !Task.isCancelled else {
+            wakePending = false
+            return
+        }
+        let timer = Task { [clock = environment.clock] in
+            try? await clock.sleep(duration)
+            if !Task.isCancelled { self.wake() }
+        }
+        await withCheckedContinuation { waiter = $0 }
+        timer.cancel()
+    }
+
+    public func currentReport() -> ReconcilerReport { report }
+
+    /// Keeps candidates of an app from being applied; nil lifts it.
+    public func hold(_ app: String, _ hold: Hold?) {
+        holds[app] = hold
+        wake()
+    }
+
+    /// Looks, plans and acts until nothing can be done at present. Answers how long to wait.
+    public func tick() async -> Duration {
+        do {
+            let pause = try await reconcile()
+            journalAttempts = 0
+            report.journalTrouble = nil
+            return pause
+        } catch let failure as EngineFailure {
+            return engineTrouble(failure)
+        } catch {
+            return journalTrouble(error)
+        }
+    }
+
+    private func reconcile() async throws -> Duration {
+        for _ in 0..<Self.passLimit {
+            environment.heartbeat.beat()
+            wakePending = false
+            let desired = try await environment.journal.desired()
+            try await beginTrials(desired)
+            let observed = try await look(desired)
+            let now = environment.clock.monotonic()
+            let plan = Planner.plan(
+                PlanInput(
+                    desired: desired, observed: observed, policy: policy, memory: memory, failures: failures,
+                    holds: holds, layout: environment.layout, now: now))
+            memory = plan.memory
+            report.blocked = plan.blocked
+            report.settled = plan.settled
+            if plan.steps.isEmpty {
+                if maintenanceDue, plan.settled.count == desired.count { try await maintain(desired) }
+                return pause(after: plan)
+            }
+            try await perform(plan.steps, desired)
+            try Task.checkCancellation()
+        }
+        return .seconds(1)
+    }
+
+    private func pause(after plan: Plan) -> Duration {
+        min(timing.tick, plan.wakeAfter.map { .nanoseconds(Int64(min($0, UInt64(Int64.max)))) } ?? timing.tick)
+    }
+
+    private func beginTrials(_ desired: [DesiredApp]) async throws {
+        for app in desired where app.phase == .candidate && !begunTrials.contains(app.target.digest) {
+            try await environment.journal.beginTrial(app.app)
+            begunTrials.insert(app.target.digest)
+        }
+        let candidates = Set(desired.filter { $0.phase == .candidate }.map(\.target.digest))
+        begunTrials.formIntersection(candidates)
+    }
+
+    // MARK: Trouble
+
+    private func engineTrouble(_ failure: EngineFailure) -> Duration {
+        engineAttempts += 1
+        let since: Timestamp
+        if case .silent(_, let first, _) = report.engine { since = first } else { since = environment.clock.now() }
+        if engineAttempts == 1 {
+            environment.logger.warning("engine does not answer", metadata: ["code": "\(failure.code)", "detail": "\(failure.detail)"])
+        }
+        report.engine = .silent(failure, since: since, attempts: engineAttempts)
+        let delay = timing.backoff.delay(attempt: engineAttempts - 1, using: &generator)
+        report.blocked = [
+            Blocked(app: "", reason: .engineSilent(failure), retryInSeconds: Int(delay.components.seconds) + 1)
+        ]
+        return delay
+    }
+
+    private func journalTrouble(_ error: any Error) -> Duration {
+        if error is CancellationError { return .zero }
+        journalAttempts += 1
+        report.journalTrouble = (error as? any CodedError)?.message ?? String(describing: error)
+        environment.logger.error("cannot reconcile", metadata: ["error": "\(error)"])
+        if isFull(error), reserve.release() {
+            environment.logger.warning("disk is full: the reserve was released")
+            maintenanceDue = true
+            return .zero
+        }
+        return timing.backoff.delay(attempt: journalAttempts - 1, using: &generator)
+    }
+
+    private func isFull(_ error: any Error) -> Bool {
+        switch error {
+        case let error as SQLiteError: error.reason == .full
+        case let error as FileSystemError: error.code == "file.no-space"
+        default: false
+        }
+    }
+
+    // MARK: Looking
+
+    private func look(_ desired: [DesiredApp]) async throws -> ObservedState {
+        let engine = environment.engine
+        var observed = ObservedState()
+        observed.containers = try await engine.containers()
+        try await noteAnswer()
+        observed.images = Dictionary(
+            try await engine.images().map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
+        observed.networks = try await engine.networks()
+        observed.volumes = try await engine.volumes()
+        try await environment.journal.observe(observed.containers)
+        observed.fingerprints = try await environment.journal.fingerprints()
+        for app in desired {
+            guard let specs = try? ReleaseSpecs(app.target, layout: environment.layout) else { continue }
+            observed.soundFiles.formUnion(specs.files.filter { files.isSound($0, memory: &fileMemory) })
+            let absent = Set(specs.containers.values.map(\.imageID).filter { observed.images[$0] == nil })
+            guard !absent.isEmpty else { continue }
+            observed.missingBlobs[app.target.digest] = try await environment.content.missing(app.target.release, absent)
+        }
+        if case .answering(let version) = report.engine, let root = version.dataRoot {
+            observed.engineFreeSpace = try? environment.fileSystem.freeSpace(root)
+        }
+        report.containers = observed.containers
+        report.lastLook = environment.clock.now()
+        return observed
+    }
+
+    private func noteAnswer() async throws {
+        if case .answering = report.engine { return }
+        let version = try await environment.engine.version()
+        if engineAttempts > 0 { environment.logger.notice("engine answers again") }
+        engineAttempts = 0
+        report.engine = .answering(version)
+    }
+
+    // MARK: Acting
+
+    private func perform(_ steps: [Plan.Item], _ desired: [DesiredApp]) async throws {
+        var held: Set<String> = []
+        for item in steps where !held.contains(item.app) {
+            guard let app = desired.first(where: { $0.app == item.app }) else { continue }
+            try Task.checkCancellation()
+            environment.heartbeat.beat()
+            switch item.step {
+            case .commit:
+                try await environment.journal.commit(item.app, app.target.digest)
+                environment.logger.notice("release committed", metadata: ["release": "\(app.target)"])
+                maintenanceDue = true
+                failures[item.app] = nil
+            case .fail(let failure):
+                try await environment.journal.fail(item.app, app.target.digest, failure)
+                environment.logger.error(
+                    "release failed", metadata: ["release": "\(app.target)", "code": "\(failure.code)", "why": "\(failure)"])
+                maintenanceDue = true
+                failures[item.app] = nil
+                memory.trials[item.app] = nil
+            default:
+                if try await !attempt(item, app), !item.step.isCleanup { held.insert(item.app) }
+            }
+        }
+    }
+
+    /// Journals and does one step; false when it failed.
+    private func attempt(_ item: Plan.Item, _ app: DesiredApp) async throws -> Bool {
+        let id = try await environment.journal.begin(item.step, app: item.app, release: app.target.digest)
+        let failure: EngineFailure?
+        do {
+            try await act(item.step)
+            failure = nil
+        } catch {
+            failure = Self.failure(of: item.step, error)
+        }
+        try await environment.journal.finish(id, failure: failure)
+        guard let failure else {
+            failures[item.app]?[item.step.key] = nil
+            environment.logger.info("step done", metadata: ["app": "\(item.app)", "step": "\(item.step)"])
+            return true
+        }
+        let attempts = (failures[item.app]?[item.step.key]?.attempts ?? 0) + 1
+        let delay = timing.stepBackoff.delay(attempt: attempts - 1, using: &generator)
+        let wait = UInt64(delay.components.seconds) * 1_000_000_000 + UInt64(delay.components.attoseconds / 1_000_000_000)
+        failures[item.app, default: [:]][item.step.key] = StepFailure(
+            attempts: attempts, failure: failure, notBefore: environment.clock.monotonic() + wait)
+        environment.logger.warning(
+            "step failed",
+            metadata: ["app": "\(item.app)", "step": "\(item.step)", "code": "\(failure.code)", "detail": "\(failure.detail)"])
+        if failure.reason == .noSpace { _ = reserve.release() }
+        if failure.reason == .unavailable { report.engine = .unknown }
+        return false
+    }
+
+    private static func failure(of step: Step, _ error: any Error) -> EngineFailure {
+        switch error {
+        case let failure as EngineFailure: failure
+        case let error as FileSystemError where error.code == "file.no-space":
+            EngineFailure(.noSpace, operation: step.description, detail: error.message)
+        case let error as any CodedError: EngineFailure(.local, operation: step.description, detail: error.message)
+        case is CancellationError: EngineFailure(.cancelled, operation: step.description, detail: "the agent stops")
+        default: EngineFailure(.local, operation: step.description, detail: String(describing: error))
+        }
+    }
+
+    private func act(_ step: Step) async throws {
+        let engine = environment.engine
+        switch step {
+        case .writeFile(let file): try files.write(file, try await environment.content.read(file.blob))
+        case .createNetwork(let spec): try await engine.createNetwork(spec)
+        case .createVolume(let spec): try await engine.createVolume(spec)
+        case .loadImage(let image, let tag): try await load(image, tag: tag)
+        case .tagImage(let id, let tag): try await engine.tagImage(id, as: tag)
+        case .createContainer(let spec): _ = try await engine.createContainer(spec)
+        case .startContainer(let id, _): try await engine.startContainer(id)
+        case .unpauseContainer(let id, _): try await engine.unpauseContainer(id)
+        case .stopContainer(let id, _, let grace): try await engine.stopContainer(id, grace: grace)
+        case .renameContainer(let id, let name): try await engine.renameContainer(id, to: name)
+        case .removeContainer(let id, _): try await engine.removeContainer(id)
+        case .removeNetwork(let name): try await engine.removeNetwork(name)
+        case .removeImage(let tag): try await engine.removeImage(tag: tag)
+        case .commit, .fail: return
+        }
+    }
+
+    private func load(_ image: Release.Image, tag: String) async throws {
+        let engine = environment.engine
+        let diffIDs = image.layers.map(\.diffID)
+        let present = try await engine.presentLayers(of: diffIDs)
+        let archive = try await environment.content.archive(image, present)
+        let heartbeat = environment.heartbeat
+        // A long load is progress as long as bytes move.
+        try await engine.loadImage(
+            PullSequence {
+                let next = archive.pull()
+                return {
+                    heartbeat.beat()
+                    return try await next()
+                }
+            })
+        // The engine's word that it loaded something is not enough: it must be this image, of these layers.
+        guard let loaded = try await engine.image(image.config.digest) else {
+            throw EngineFailure(
+                .digestMismatch, operation: "load image \(image.reference)",
+                detail: "the engine has no image \(image.config.digest.short) after the load")
+        }
+        guard loaded.diffIDs == diffIDs else {
+            throw EngineFailure(
+                .digestMismatch, operation: "load image \(image.reference)", detail: "the engine's layers are not the signed ones")
+        }
+        try await engine.tagImage(image.config.digest, as: tag)
+    }
+
+    // MARK: Maintenance
+
+    /// Brackets an import, whose blobs no release names yet.
+    public func importBegan() { importsRunning += 1 }
+    public func importEnded() {
+        importsRunning -= 1
+        maintenanceDue = true
+        wake()
+    }
+
+    /// Removes blobs and files that no target and no release before one needs, and rests.
+    private func maintain(_ desired: [DesiredApp]) async throws {
+        guard importsRunning == 0 else { return }
+        maintenanceDue = false
+        let kept = desired.flatMap { [$0.target, $0.previous].compactMap { $0 } }
+        if policy.prune, !desired.isEmpty {
+            let freed = try await environment.content.prune(Set(kept.flatMap { $0.release.contentBlobs.map(\.digest) }))
+            if freed > 0 { environment.logger.info("pruned the store", metadata: ["bytes": "\(freed)"]) }
+            var keys: Set<ConfigFileKey> = []
+            for release in kept { keys.formUnion(try ReleaseSpecs(release, layout: environment.layout).files) }
+            try files.prune(keeping: keys)
+        }
+        reserve.restore()
+        await environment.journal.releaseMemory()
+    }
+}
