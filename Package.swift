@@ -55,6 +55,7 @@ let package = Package(
         .executable(name: "holdfast", targets: ["holdfast"]),
         .executable(name: "holdfast-agent", targets: ["holdfast-agent"]),
         .executable(name: "holdfast-tuf", targets: ["holdfast-tuf"]),
+        .library(name: "WireGuard", targets: ["WireGuard"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -123,7 +124,7 @@ let package = Package(
         tests("BaseTests", ["Base"]),
         tests("ArchiveTests", ["Archive", "Base"]),
         tests("ModelTests", ["Model"]),
-        tests("WireGuardTests", ["Base", "WireGuard"]),
+        tests("WireGuardTests", ["Base", "CMnl", "WireGuard"]),
         tests("DockerEngineTests", ["Base", "Model", "DockerEngine", "EngineTestSupport", nioCore, nioPosix]),
         tests("TrustTests", ["Base", "Model", "SQLite", "Trust"]),
         tests("SQLiteTests", ["Base", "SQLite"]),

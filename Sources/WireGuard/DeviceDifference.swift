@@ -79,7 +79,7 @@ public struct PeerChange: Hashable, Sendable {
         if peer.presharedKey != wanted.presharedKey {
             change.presharedKey = wanted.presharedKey.map { .set($0) } ?? .clear
         }
-        if let endpoint = wanted.endpoint, endpoint != peer.endpoint { change.endpoint = endpoint }
+        if let endpoint = wanted.endpoint, !endpoint.isReported(as: peer.endpoint) { change.endpoint = endpoint }
         if peer.persistentKeepalive != wanted.persistentKeepalive {
             change.persistentKeepalive = wanted.persistentKeepalive
         }
@@ -108,7 +108,8 @@ extension DeviceDifference {
     public init(from current: DeviceState, to wanted: DeviceConfiguration) throws(WireGuardError) {
         try wanted.validate()
         self.init()
-        if let key = wanted.privateKey, key != current.privateKey { privateKey = key }
+        // Every implementation clamps the key that it is given and reports the clamped one.
+        if let key = wanted.privateKey, key.clamped() != current.privateKey?.clamped() { privateKey = key }
         if let port = wanted.listenPort, port != current.listenPort { listenPort = port }
         if let mark = wanted.firewallMark, mark != current.firewallMark { firewallMark = mark }
 

@@ -53,6 +53,16 @@ public struct Endpoint: Hashable, Sendable {
     }
 }
 
+extension Endpoint {
+    /// True when a device that was given this endpoint may report it so. wireguard-go takes a zone and does not
+    /// tell it again; since a link-local address always has one, none there means "not told".
+    func isReported(as other: Endpoint?) -> Bool {
+        guard let other else { return false }
+        if self == other { return true }
+        return address.isLinkLocal && other.scope == 0 && address == other.address && port == other.port
+    }
+}
+
 extension Endpoint: CustomStringConvertible {
     /// As `wg` prints it; the zone by its name where this namespace has the interface.
     public var description: String {

@@ -51,9 +51,14 @@ public final class SecretKey: @unchecked Sendable {
         guard withUnsafeMutableBytes(of: &words, { HexKey.decode(hexBytes, into: $0) }) else { return nil }
     }
 
-    /// A new X25519 private key, clamped as RFC 7748 section 5 has it, from the kernel's generator.
+    /// A new X25519 private key, clamped, from the kernel's generator.
     public static func generatePrivate() throws(WireGuardError) -> SecretKey {
-        let key = try generatePreshared()
+        try generatePreshared().clamped()
+    }
+
+    /// The scalar that X25519 makes of a private key (RFC 7748 section 5).
+    func clamped() -> SecretKey {
+        let key = SecretKey(words: words)
         withUnsafeMutableBytes(of: &key.words) {
             $0[0] &= 0xF8
             $0[31] = $0[31] & 0x7F | 0x40

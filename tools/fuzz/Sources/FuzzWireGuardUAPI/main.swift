@@ -1,0 +1,21 @@
+import Glibc
+@_spi(Fuzzing) import WireGuard
+
+/// One input; 0 keeps it.
+@_cdecl("LLVMFuzzerTestOneInput")
+public func testOneInput(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
+    WireGuardFuzzing.uapi(UnsafeRawBufferPointer(start: data, count: count))
+    return 0
+}
+
+/// libFuzzer's own loop: SwiftPM gives `main` to this file, so it is called from here.
+@_silgen_name("LLVMFuzzerRunDriver")
+func runDriver(
+    _ count: UnsafeMutablePointer<CInt>,
+    _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>>,
+    _ callback: @convention(c) (UnsafePointer<UInt8>?, Int) -> CInt
+) -> CInt
+
+var count = CommandLine.argc
+var arguments = CommandLine.unsafeArgv
+exit(runDriver(&count, &arguments, testOneInput))
