@@ -54,13 +54,13 @@ extension EngineClient {
     {
         do {
             try await killContainer(container, signal: signal)
-        } catch  where error.reason == .conflict {
+        } catch let error where error.reason == .conflict {
             return true  // not running
         }
         do {
             _ = try await waitContainer(container, limit: grace)
             return true
-        } catch  where error.reason == .timeout {
+        } catch let error where error.reason == .timeout {
             return false
         }
     }

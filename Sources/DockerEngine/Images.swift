@@ -92,7 +92,7 @@ extension EngineClient {
     public func findImage(_ image: String) async throws(EngineError) -> ImageDetails? {
         do {
             return try await inspectImage(image)
-        } catch  where error.reason == .notFound {
+        } catch let error where error.reason == .notFound {
             return nil
         }
     }

@@ -36,7 +36,7 @@ public struct DockerContainerEngine: ContainerEngine {
     }
 
     public func events() async throws(EngineFailure) -> PullSequence<EngineEvent> {
-        try await sorted { () async throws(EngineError) in try await client.ping() }
+        try await sorted { () async throws(EngineError) in try await self.client.ping() }
         let client = client
         return .produced { push in
             try await Self.translating {
@@ -67,9 +67,9 @@ public struct DockerContainerEngine: ContainerEngine {
 
     /// Nil when it is gone or not managed.
     private func managed(_ id: String) async throws(EngineError) -> ManagedContainer? {
-        do {
+        do throws(EngineError) {
             return ManagedContainer(try await client.inspectContainerDocument(id))
-        } catch  where error.reason == .notFound {
+        } catch let error where error.reason == .notFound {
             return nil
         }
     }
@@ -78,9 +78,9 @@ public struct DockerContainerEngine: ContainerEngine {
         try await sorted { () async throws(EngineError) in
             let plan = DockerSpec(spec)
             let id: String
-            do {
+            do throws(EngineError) {
                 id = try await client.createContainer(name: spec.name, plan.container)
-            } catch  where error.reason == .conflict {
+            } catch let error where error.reason == .conflict {
                 guard let present = try await self.managed(spec.name),
                     present.configHash == spec.labels[Labels.config]
                 else { throw error }
@@ -114,9 +114,9 @@ public struct DockerContainerEngine: ContainerEngine {
 
     public func stopContainer(_ id: String, grace: Duration) async throws(EngineFailure) {
         try await tolerating(.notFound) { () async throws(EngineError) in
-            do {
+            do throws(EngineError) {
                 try await client.stopContainer(id, grace: grace)
-            } catch  where error.reason == .conflict && error.detail.contains("paused") {
+            } catch let error where error.reason == .conflict && error.detail.contains("paused") {
                 try await client.unpauseContainer(id)
                 try await client.stopContainer(id, grace: grace)
             }
@@ -129,9 +129,9 @@ public struct DockerContainerEngine: ContainerEngine {
 
     public func removeContainer(_ id: String) async throws(EngineFailure) {
         try await tolerating(.notFound) { () async throws(EngineError) in
-            do {
+            do throws(EngineError) {
                 try await client.removeContainer(id, force: true)
-            } catch  where error.reason == .conflict && error.detail.contains("in progress") {
+            } catch let error where error.reason == .conflict && error.detail.contains("in progress") {
                 let deadline = ContinuousClock.now + Self.removalWait
                 while ContinuousClock.now < deadline {
                     // Throws `not-found`, the wanted end, once it is gone.
@@ -153,7 +153,7 @@ public struct DockerContainerEngine: ContainerEngine {
     }
 
     public func logs(_ id: String, tail: Int?, follow: Bool) async throws(EngineFailure) -> PullSequence<LogChunk> {
-        try await sorted { () async throws(EngineError) in _ = try await client.inspectContainer(id) }
+        try await sorted { () async throws(EngineError) in _ = try await self.client.inspectContainer(id) }
         let client = client
         return .produced { push in
             try await Self.translating {
@@ -250,9 +250,9 @@ public struct DockerContainerEngine: ContainerEngine {
 
     public func removeNetwork(_ name: String) async throws(EngineFailure) {
         try await tolerating(.notFound) { () async throws(EngineError) in
-            do {
+            do throws(EngineError) {
                 try await client.removeNetwork(name)
-            } catch  where error.reason == .refused {
+            } catch let error where error.reason == .refused {
                 // 403 "has active endpoints".
                 throw EngineError(.conflict, operation: error.operation, detail: error.detail, status: error.status)
             }
@@ -269,9 +269,9 @@ public struct DockerContainerEngine: ContainerEngine {
 
     public func createVolume(_ spec: VolumeSpec) async throws(EngineFailure) {
         try await sorted { () async throws(EngineError) in
-            do {
+            do throws(EngineError) {
                 _ = try await client.inspectVolume(spec.name)
-            } catch  where error.reason == .notFound {
+            } catch let error where error.reason == .notFound {
                 try await client.createVolume(name: spec.name, spec.volume, labels: spec.labels)
             }
         }
@@ -284,13 +284,13 @@ public struct DockerContainerEngine: ContainerEngine {
     // MARK: Errors
 
     private func sorted<Value>(_ body: () async throws(EngineError) -> Value) async throws(EngineFailure) -> Value {
-        do { return try await body() } catch { throw EngineFailure(error) }
+        do throws(EngineError) { return try await body() } catch { throw EngineFailure(error) }
     }
 
     private func tolerating(
         _ reason: EngineError.Reason, _ body: () async throws(EngineError) -> Void
     ) async throws(EngineFailure) {
-        do { try await body() } catch {
+        do throws(EngineError) { try await body() } catch {
             guard error.reason != reason else { return }
             throw EngineFailure(error)
         }

@@ -84,7 +84,7 @@ final class Handoff<Element: Sendable>: Sendable {
 
     /// Suspends until the other side changes something, unless `isReady` says that it has already.
     private func pause(
-        _ slot: WritableKeyPath<State, CheckedContinuation<Void, Never>?> & Sendable,
+        _ slot: WritableKeyPath<State, CheckedContinuation<Void, Never>?>,
         unless isReady: (State) -> Bool
     ) async {
         await withCheckedContinuation { continuation in
