@@ -123,6 +123,7 @@ let package = Package(
         tests("ManifestTests", []),
         tests("BaseTests", ["Base"]),
         tests("ArchiveTests", ["Archive", "Base"]),
+        tests("OCITests", ["Archive", "Base", "Model", "OCI"]),
         tests("ModelTests", ["Model"]),
         tests("WireGuardTests", ["Base", "CMnl", "WireGuard"]),
         tests("DockerEngineTests", ["Base", "Model", "DockerEngine", "EngineTestSupport", nioCore, nioPosix]),
