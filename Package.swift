@@ -118,7 +118,8 @@ let package = Package(
             name: "AgentTestSupport", dependencies: ["AgentCore", "Base", "Model"], path: "Tests/AgentTestSupport",
             swiftSettings: swiftSettings),
         .target(
-            name: "EngineTestSupport", dependencies: ["Base", "DockerEngine", "TestSupport", nioCore, nioPosix],
+            name: "EngineTestSupport",
+            dependencies: ["Base", "Model", "DockerEngine", "TestSupport", nioCore, nioPosix],
             path: "Tests/EngineTestSupport", swiftSettings: swiftSettings),
         tests("ManifestTests", []),
         tests("BaseTests", ["Base"]),
@@ -126,6 +127,7 @@ let package = Package(
         tests("OCITests", ["Archive", "Base", "Model", "OCI"]),
         tests("ModelTests", ["Model"]),
         tests("WireGuardTests", ["Base", "CMnl", "WireGuard"]),
+        tests("IntegrationTests", ["AgentCore", "Base", "Model", "DockerEngine", "EngineTestSupport"]),
         tests("DockerEngineTests", ["Base", "Model", "DockerEngine", "EngineTestSupport", nioCore, nioPosix]),
         tests("TrustTests", ["Base", "Model", "SQLite", "Trust"]),
         tests("SQLiteTests", ["Base", "SQLite"]),

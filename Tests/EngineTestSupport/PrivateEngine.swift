@@ -101,12 +101,17 @@ public final class PrivateEngine: Sendable {
             try fileSystem.replace(
                 Path.join(folder.path, "root", path), with: Array(text.utf8), mode: 0o755, op: "test")
         }
-        let tar = folder.file("root.tar")
+        return try await tar(folder.file("root"))
+    }
+
+    /// The folder's content as a tar that depends on nothing else: owner 0, one time, names in order.
+    static func tar(_ folder: String) async throws -> [UInt8] {
+        let output = try TemporaryDirectory()
         try await Command.succeed([
-            "tar", "--numeric-owner", "--owner=0", "--group=0", "--sort=name", "--mtime=@1700000000", "-C",
-            folder.file("root"), "-cf", tar, ".",
+            "tar", "--numeric-owner", "--owner=0", "--group=0", "--sort=name", "--mtime=@1700000000", "-C", folder,
+            "-cf", output.file("tar"), ".",
         ])
-        return try fileSystem.read(tar, limit: 64 << 20)
+        return try FileSystem().read(output.file("tar"), limit: 256 << 20)
     }
 }
 
