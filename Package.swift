@@ -134,5 +134,6 @@ let package = Package(
         tests("AgentCoreTests", ["AgentCore", "AgentTestSupport", "Base", "Model", "SQLite"]),
         tests("ImageDeltaTests", ["Base", "ImageDelta", "ImageDeltaCreate"]),
         tests("CLISupportTests", ["Base", "Model", "CLISupport", argumentParser]),
+        tests("ComposeTests", ["Base", "Model", "Compose"]),
     ]
 )
