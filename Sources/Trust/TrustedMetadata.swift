@@ -25,6 +25,23 @@ public enum MetadataName {
     /// Percent-encodes a target path for a URL, leaving `/` as the separator it is.
     public static func encodedPath(_ path: String) -> String { encode(path, keeping: [0x2F]) }
 
+    /// The name that ``encoded(_:)`` made `text` from; nil when it did not.
+    public static func decoded(_ text: String) -> String? {
+        var output: [UInt8] = []
+        var rest = Substring(text).utf8
+        while let byte = rest.popFirst() {
+            if byte == 0x25 {
+                guard let pair = Hex.decode(Substring(rest.prefix(2))), let value = pair.first else { return nil }
+                output.append(value)
+                rest = rest.dropFirst(2)
+            } else {
+                output.append(byte)
+            }
+        }
+        guard let name = String(validating: output, as: UTF8.self), encoded(name) == text else { return nil }
+        return name
+    }
+
     private static func encode(_ text: String, keeping extra: Set<UInt8>) -> String {
         var output: [UInt8] = []
         for byte in text.utf8 {

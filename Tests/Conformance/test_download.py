@@ -1,0 +1,78 @@
+"""Files: what is downloaded, under which name, and what never is."""
+
+import pytest
+
+
+@pytest.mark.parametrize("consistent", [True, False])
+@pytest.mark.parametrize("path", ["file.txt", "path/to/a/file.txt", "no-extension", "a b/ü?#%.txt", ".hidden", "x" * 240])
+def test_a_file_is_downloaded_and_kept(setup, path, consistent):
+    client, repo = setup(consistent=consistent)
+    repo.add_artifact(path, b"content")
+    repo.publish_targets()
+    assert client.download(path), client.errors
+    assert client.downloads() == [b"content"]
+    repo.requests.clear()
+    assert client.download(path)
+    assert ("artifact", path) not in repo.requests
+
+
+@pytest.mark.parametrize("path", ["../outside", "/etc/outside", "a/../../outside", "..", "a/"])
+def test_a_target_path_never_leaves_the_folder(setup, path):
+    client, repo = setup(consistent=False)
+    repo.add_artifact(path, b"content")
+    repo.publish_targets()
+    client.download(path)
+    assert sorted(entry.name for entry in client.folder.iterdir()) == ["metadata", "targets", "trusted-root.json"]
+
+
+def test_several_files_at_once(setup):
+    client, repo = setup()
+    for name in ("one", "two", "three"):
+        repo.add_artifact(name, name.encode())
+    repo.publish_targets()
+    assert client.download("one", "two", "three"), client.errors
+    assert client.downloads() == [b"one", b"three", b"two"]
+
+
+@pytest.mark.parametrize("evil", [b"other content", b"short", b"content" * 1000, b""])
+def test_a_file_that_is_not_what_was_signed_is_not_kept(setup, evil):
+    client, repo = setup()
+    repo.add_artifact("kept", b"content")
+    repo.add_artifact("new", b"content")
+    repo.publish_targets()
+    assert client.download("kept"), client.errors
+    repo.artifacts["kept"] = evil
+    repo.artifacts["new"] = evil
+    assert client.download("kept"), "what is there already is right and needs no download"
+    assert not client.download("new")
+    assert client.downloads() == [b"content"]
+
+
+def test_a_changed_file_takes_the_old_one_s_place(setup):
+    client, repo = setup()
+    for number in range(3):
+        content = f"content {number}".encode()
+        repo.add_artifact("file", content)
+        repo.publish_targets()
+        assert client.download("file"), client.errors
+        assert client.downloads() == [content]
+
+
+def test_a_missing_file_is_a_failure(setup):
+    client, repo = setup()
+    repo.add_artifact("file", b"content")
+    repo.publish_targets()
+    del repo.artifacts["file"]
+    assert not client.download("file")
+    assert client.downloads() == []
+
+
+def test_a_file_damaged_on_disk_is_downloaded_again(setup):
+    client, repo = setup()
+    repo.add_artifact("file", b"content")
+    repo.publish_targets()
+    assert client.download("file")
+    kept = next(client.targets.iterdir())
+    kept.write_bytes(b"damaged")
+    assert client.download("file"), client.errors
+    assert client.downloads() == [b"content"]
