@@ -1,13 +1,17 @@
 #pragma once
-// openat2(2) has no glibc wrapper, and syscall(2) is variadic, which Swift cannot call.
-#include <errno.h>
-#include <fcntl.h>
+// openat2(2) has no glibc wrapper, and syscall(2) is variadic, which Swift cannot call. Headers of glibc that
+// declare types are left out, so that these stay members of the Glibc module.
 #include <linux/openat2.h>
 #include <stdint.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
-/// A regular-file open below `directory` that no symlink, `..` or mount trick can lead outside it.
+extern long syscall(long number, ...);
+
+/// Flags that glibc declares for GNU sources only.
+static const int holdfast_o_path = 010000000;
+static const int holdfast_at_empty_path = 0x1000;
+
+/// An open below `directory` that no symlink, `..` or mount trick can lead outside it.
 /// Returns a descriptor, or -1 with errno set (ENOSYS before Linux 5.6).
 static inline int holdfast_open_beneath(int directory, const char *path, uint64_t flags) {
     struct open_how how = {

@@ -17,22 +17,25 @@ public struct AddressMap: Sendable, Equatable {
 
     /// Sorts the entries by base address, longer first, then by target, and drops one that lies wholly
     /// inside a longer one before it.
-    public init(_ unsorted: [Entry]) {
-        let sorted = unsorted.sorted {
+    public init(_ unsorted: consuming [Entry]) {
+        entries = unsorted
+        entries.sort {
             if $0.base != $1.base { return $0.base < $1.base }
             if $0.length != $1.length { return $0.length > $1.length }
             return $0.target < $1.target
         }
-        entries = []
-        entries.reserveCapacity(sorted.count)
-        for entry in sorted {
-            if let last = entries.last, last.base + last.length >= entry.base + entry.length,
-                last.length > entry.length
-            {
-                continue
+        // In place: the map of a large executable is the largest thing an apply holds.
+        var kept = 0
+        for index in entries.indices {
+            let entry = entries[index]
+            if kept > 0 {
+                let last = entries[kept - 1]
+                if last.base + last.length >= entry.base + entry.length, last.length > entry.length { continue }
             }
-            entries.append(entry)
+            entries[kept] = entry
+            kept += 1
         }
+        entries.removeSubrange(kept...)
     }
 
     /// The entries that covers of a file imply: each cover of at least ``DeltaFormat/addressMapCoverBytes``,

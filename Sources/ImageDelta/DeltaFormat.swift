@@ -31,8 +31,8 @@ public enum DeltaFormat {
     /// Base bytes before a block that a predictor may look at.
     public static let blockContext = 3
     /// Covers in one part of a predicted file's list, and entries in its address map.
-    public static let partCoverLimit = 1 << 16
-    public static let addressMapLimit = 1 << 17
+    public static let partCoverLimit = 1 << 18
+    public static let addressMapLimit = 1 << 18
     /// PT_LOAD segments of one executable.
     public static let segmentLimit = 64
     /// File offsets and virtual addresses of executables stay below this.

@@ -112,6 +112,8 @@ public struct TarScanner {
     }
 
     /// Octal, or base 256 when the first bit is set; nil for anything else.
+    package static func fieldValue(_ field: ArraySlice<UInt8>) -> Int64? { number(field) }
+
     static func number(_ field: ArraySlice<UInt8>) -> Int64? {
         guard let first = field.first else { return nil }
         if first & 0x80 != 0 {

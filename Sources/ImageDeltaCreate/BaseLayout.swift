@@ -5,6 +5,8 @@ import Synchronization
 /// The members of all base layers, and what each layer is besides file contents.
 struct BaseLayout: Sendable {
     private(set) var members: [BaseMember] = []
+    /// The members of each layer.
+    private(set) var scanned: [[TarMember]] = []
     private(set) var skeletonSizes: [Int64] = []
     /// Short digests of the layers' skeletons.
     private(set) var skeletonDigests: [[UInt8]] = []
@@ -13,14 +15,15 @@ struct BaseLayout: Sendable {
 
     init(_ space: BaseSpace) throws(DeltaError) {
         for (file, start) in zip(space.files, space.starts) {
-            let scanned = try file.scan()
-            var last: [ArraySlice<UInt8>: Int] = [:]
-            for (index, member) in scanned.enumerated() { last[Self.normal(member.path)] = index }
+            let layer = try file.scan()
+            scanned.append(layer)
+            var last: [[UInt8]: Int] = [:]
+            for (index, member) in layer.enumerated() { last[ModelTree.normal(member.path)] = index }
             var hasher = SHA256Hasher()
             var size: Int64 = 0
             var at: Int64 = 0
-            for (index, member) in scanned.enumerated() {
-                let isLast = last[Self.normal(member.path)] == index
+            for (index, member) in layer.enumerated() {
+                let isLast = last[ModelTree.normal(member.path)] == index
                 let isExtractable = member.isPlainFile && isLast
                 if member.isPlainFile, member.contentSize > 0 {
                     let skeleton = file.slice(at, member.contentOffset - at)
@@ -36,14 +39,6 @@ struct BaseLayout: Sendable {
             skeletonSizes.append(size + Int64(tail.count))
             skeletonDigests.append(Array(hasher.finish().bytes.prefix(DeltaFormat.shortDigestBytes)))
         }
-    }
-
-    /// `./a/b`, `/a/b` and `a/b/` name one file.
-    private static func normal(_ path: [UInt8]) -> ArraySlice<UInt8> {
-        var slice = path[...]
-        while slice.first == 0x2F || slice.starts(with: [0x2E, 0x2F]) { slice = slice.dropFirst() }
-        while slice.last == 0x2F { slice = slice.dropLast() }
-        return slice
     }
 }
 

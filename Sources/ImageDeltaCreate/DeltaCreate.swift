@@ -26,13 +26,18 @@ public struct DeltaCreate: Sendable {
     public var effort: Effort
     /// Tasks that work at once.
     public var width: Int
+    /// Whether the delta tells how to make the base's tar headers from an extracted tree. Without it a delta
+    /// is a few bytes smaller and serves only machines that have the tar or its headers.
+    public var carriesHeaders: Bool
     public var progress: @Sendable (Stage) -> Void
 
     public init(
-        effort: Effort = .standard, width: Int = 2, progress: @escaping @Sendable (Stage) -> Void = { _ in }
+        effort: Effort = .standard, width: Int = 2, carriesHeaders: Bool = true,
+        progress: @escaping @Sendable (Stage) -> Void = { _ in }
     ) {
         self.effort = effort
         self.width = max(1, width)
+        self.carriesHeaders = carriesHeaders
         self.progress = progress
     }
 
@@ -58,8 +63,9 @@ public struct DeltaCreate: Sendable {
             let index = AnchorIndex(space)
             plan.fillGaps { index.covers(of: new, start: $0, end: $1) }
         }
-        let header = try await header(plan, bases)
-        return try await write(plan, header: header, to: output)
+        let recipes = try await recipes(space, bases)
+        let header = try await header(plan, bases, recipes)
+        return try await write(plan, header: header, recipes: recipes, to: output)
     }
 
     // MARK: Alignment
@@ -142,7 +148,19 @@ public struct DeltaCreate: Sendable {
 
     // MARK: Output
 
-    private func header(_ plan: CoverPlan, _ bases: BaseLayout) async throws -> DeltaHeader {
+    /// What a device with extracted files needs to make each layer's headers again, compressed.
+    private func recipes(_ space: BaseSpace, _ bases: BaseLayout) async throws -> [[UInt8]] {
+        guard carriesHeaders else { return space.files.map { _ in [] } }
+        let level = effort.compressionLevel
+        return try await concurrentMap(count: space.files.count, width: width) { index in
+            let steps = SkeletonEncoder.encode(space.files[index], members: bases.scanned[index])
+            return try StreamEncoder(stream: .literal, level: level, total: Int64(steps.count)).flush(steps)
+        }
+    }
+
+    private func header(
+        _ plan: CoverPlan, _ bases: BaseLayout, _ recipes: [[UInt8]]
+    ) async throws -> DeltaHeader {
         let (space, new) = (plan.space, plan.new)
         let files = space.files + [new]
         let digests = try await concurrentMap(count: files.count, width: width) { index in
@@ -155,7 +173,8 @@ public struct DeltaCreate: Sendable {
             layers.append(
                 DeltaHeader.BaseLayer(
                     size: Int64(file.count), diffID: digests[index], skeletonSize: bases.skeletonSizes[index],
-                    skeletonDigest: bases.skeletonDigests[index], recipe: .absent))
+                    skeletonDigest: bases.skeletonDigests[index],
+                    recipe: carriesHeaders ? .regenerated(byteCount: Int64(recipes[index].count)) : .absent))
         }
         var slack: Int64 = 256 << 10
         var runs = plan.usedRuns(slack: slack, apart: bases.hidden)
@@ -186,12 +205,15 @@ public struct DeltaCreate: Sendable {
             spanDigests: spanDigests)
     }
 
-    private func write(_ plan: CoverPlan, header: DeltaHeader, to output: String) async throws -> Result {
+    private func write(
+        _ plan: CoverPlan, header: DeltaHeader, recipes: [[UInt8]], to output: String
+    ) async throws -> Result {
         let fileSystem = FileSystem()
         let partial = output + ".partial"
         let file = try fileSystem.create(partial, truncate: true, op: "delta.create")
         do {
             try file.write(header.encoded())
+            for recipe in recipes { try file.write(recipe) }
             let total = Int64(plan.new.count)
             let progress = progress
             var encoder = try ChapterEncoder(
