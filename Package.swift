@@ -108,7 +108,12 @@ let package = Package(
             "Operator", ["Base", "Model", "Archive", "Compose", "OCI", "Trust", "ReleaseBundle", "DockerEngine"]),
 
         // Floor 6
-        executable("holdfast", ["Base", "Model", "CLISupport", "Operator", "Trust", "OCI", argumentParser]),
+        executable(
+            "holdfast",
+            [
+                "Base", "Model", "CLISupport", "Operator", "Trust", "OCI", "ImageDelta", "ImageDeltaCreate",
+                argumentParser,
+            ]),
         executable("holdfast-agent", ["Base", "Model", "CLISupport", "AgentCore", argumentParser, logging]),
         executable("holdfast-tuf", ["Base", "Model", "CLISupport", "HTTPFetch", "Trust", argumentParser]),
 

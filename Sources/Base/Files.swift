@@ -117,6 +117,18 @@ public final class WritableFile: Sendable {
         }
     }
 
+    /// Cuts the file off after `size` bytes.
+    public func truncate(to size: Int64) throws(FileSystemError) {
+        if case .fail(let errno) = monitor.willPerform(
+            DurableOperation(kind: .write, label: label, subject: path))
+        {
+            throw FileSystemError(operation: "truncate", path: path, errno: errno)
+        }
+        guard ftruncate(descriptor, off_t(size)) == 0 else {
+            throw FileSystemError(operation: "truncate", path: path, errno: errno)
+        }
+    }
+
     /// Returns once the content is on stable storage (`fsync`).
     public func sync() throws(FileSystemError) {
         if case .fail(let errno) = monitor.willPerform(
