@@ -102,12 +102,7 @@ public actor Journal {
             try persist(verified.newState)
             return .unchanged
         }
-        if !retry, let failure = try failure(of: verified.digest) {
-            try persist(verified.newState)
-            throw AgentError(
-                .failedBefore, "release \(release.app) \(release.version) failed on this device before: \(failure)",
-                hint: "import a corrected release, or try this one again with --retry")
-        }
+        if !retry { try refuseFailed(verified) }
         let previous = active.flatMap { $0.phase == .committed ? $0.release : $0.previous }
         try database.transaction("journal.adopt") {
             try trust.save(verified.newState, in: database)
@@ -130,6 +125,16 @@ public actor Journal {
         }
         try backUp()
         return .adopted
+    }
+
+    /// Refuses (`agent.failed-before`) a release that failed on this device, but keeps the trust it brought.
+    public func refuseFailed(_ verified: Verified<Release>) throws {
+        guard let failure = try failure(of: verified.digest) else { return }
+        try persist(verified.newState)
+        throw AgentError(
+            .failedBefore,
+            "release \(verified.value.app) \(verified.value.version) failed on this device before: \(failure)",
+            hint: "import a corrected release, or try this one again with --retry")
     }
 
     /// Every app's target with what it came from.

@@ -1,0 +1,121 @@
+import Base
+import Model
+
+/// What `holdfast-agent run --config FILE` reads: one JSON object, every field optional.
+public struct AgentConfig: Hashable, Sendable {
+    public enum ClockTrust: String, Sendable, CaseIterable {
+        /// As the kernel says: synchronised by NTP or PTP, or not.
+        case kernel
+        case always, never
+    }
+    public enum LogLevel: String, Sendable, CaseIterable { case debug, info, notice, warning, error }
+
+    public var stateDirectory = "/var/lib/holdfast"
+    public var socketPath = "/run/holdfast/agent.sock"
+    public var socketGroup = ""
+    public var groupMayChange = false
+    public var engineSocket = "/var/run/docker.sock"
+    public var engineReserve: Int64 = 256 << 20
+    public var stateReserve: Int64 = 16 << 20
+    public var tickSeconds = 60
+    public var retryCeilingSeconds = 300
+    public var stepAttempts = 3
+    public var crashLoopRestarts = 3
+    public var trialStarts = 5
+    public var watchdogSeconds = 600
+    public var prune = true
+    public var clockTrust = ClockTrust.kernel
+    public var logLevel = LogLevel.info
+
+    public init() {}
+
+    public var layout: StateLayout { StateLayout(root: stateDirectory) }
+    public var planPolicy: PlanPolicy {
+        PlanPolicy(
+            stepAttempts: stepAttempts, crashLoopRestarts: crashLoopRestarts, trialStarts: trialStarts,
+            engineReserve: engineReserve, prune: prune)
+    }
+    public var timing: Reconciler.Timing {
+        Reconciler.Timing(
+            tick: .seconds(tickSeconds),
+            stepBackoff: Backoff(base: .seconds(1), ceiling: .seconds(retryCeilingSeconds)))
+    }
+}
+
+/// One field of the configuration: where it stands, what it takes, what it means. The loader, the schema and the
+/// documentation all come from this list.
+struct ConfigOption: Sendable {
+    enum Kind: Sendable {
+        case path(any WritableKeyPath<AgentConfig, String> & Sendable)
+        case text(any WritableKeyPath<AgentConfig, String> & Sendable)
+        case integer(any WritableKeyPath<AgentConfig, Int> & Sendable, ClosedRange<Int>)
+        /// Bytes.
+        case size(any WritableKeyPath<AgentConfig, Int64> & Sendable, ClosedRange<Int64>)
+        case flag(any WritableKeyPath<AgentConfig, Bool> & Sendable)
+        case choice([String], get: @Sendable (AgentConfig) -> String, set: @Sendable (inout AgentConfig, String) -> Void)
+    }
+    var path: [String]
+    var kind: Kind
+    var help: String
+
+    static let all: [ConfigOption] = [
+        ConfigOption(
+            path: ["stateDirectory"], kind: .path(\.stateDirectory),
+            help: "Where the journal, the blob store, and config and secret files live. Absolute; made with mode 0700."),
+        ConfigOption(
+            path: ["socket", "path"], kind: .path(\.socketPath),
+            help: "Unix socket of the local API, made with mode 0660."),
+        ConfigOption(
+            path: ["socket", "group"], kind: .text(\.socketGroup),
+            help: "Group that owns the socket and may therefore read status and logs. Empty keeps the agent's own group."),
+        ConfigOption(
+            path: ["socket", "groupMayChange"], kind: .flag(\.groupMayChange),
+            help: "Whether everyone who can open the socket may also import, roll back and provision. "
+                + "Otherwise only root and the agent's own user may."),
+        ConfigOption(
+            path: ["engine", "socket"], kind: .path(\.engineSocket), help: "Unix socket of the container engine."),
+        ConfigOption(
+            path: ["engine", "reserveBytes"], kind: .size(\.engineReserve, 0...(1 << 50)),
+            help: "Bytes kept free where the engine keeps its images: a load that would go below is not begun."),
+        ConfigOption(
+            path: ["store", "reserveBytes"], kind: .size(\.stateReserve, 0...(1 << 40)),
+            help: "Bytes held back on the disk of the state directory, given up when it is full so that a rollback "
+                + "still works. 0 switches it off."),
+        ConfigOption(
+            path: ["store", "prune"], kind: .flag(\.prune),
+            help: "Remove images, blobs and files that neither the present release nor the one before needs. "
+                + "Volumes are never removed."),
+        ConfigOption(
+            path: ["reconcile", "tickSeconds"], kind: .integer(\.tickSeconds, 1...86_400),
+            help: "Seconds between two looks at the engine when no event calls for one."),
+        ConfigOption(
+            path: ["reconcile", "retryCeilingSeconds"], kind: .integer(\.retryCeilingSeconds, 1...86_400),
+            help: "Longest wait in seconds before a failed step is tried again; waits double from 1 s up to it."),
+        ConfigOption(
+            path: ["reconcile", "stepAttempts"], kind: .integer(\.stepAttempts, 1...100),
+            help: "Tries of one step of a new release before the release is given up and the one before comes back."),
+        ConfigOption(
+            path: ["reconcile", "crashLoopRestarts"], kind: .integer(\.crashLoopRestarts, 1...1_000),
+            help: "Restarts of a service by the engine after which a new release counts as crashing."),
+        ConfigOption(
+            path: ["reconcile", "trialStarts"], kind: .integer(\.trialStarts, 1...1_000),
+            help: "Times that the agent or the device may restart during the trial of one release before it is given up."),
+        ConfigOption(
+            path: ["reconcile", "watchdogSeconds"], kind: .integer(\.watchdogSeconds, 60...86_400),
+            help: "Seconds without progress after which the agent stops answering systemd's watchdog, which restarts "
+                + "it. Workloads do not notice."),
+        ConfigOption(
+            path: ["clock", "trust"],
+            kind: .choice(
+                AgentConfig.ClockTrust.allCases.map(\.rawValue), get: { $0.clockTrust.rawValue },
+                set: { $0.clockTrust = AgentConfig.ClockTrust(rawValue: $1) ?? .kernel }),
+            help: "When the wall clock may say that metadata has expired: kernel (when the kernel calls it "
+                + "synchronised), always, or never. The time floor counts in any case."),
+        ConfigOption(
+            path: ["log", "level"],
+            kind: .choice(
+                AgentConfig.LogLevel.allCases.map(\.rawValue), get: { $0.logLevel.rawValue },
+                set: { $0.logLevel = AgentConfig.LogLevel(rawValue: $1) ?? .info }),
+            help: "Least severe log line that is written. Logs are JSON lines on standard error."),
+    ]
+}

@@ -1,0 +1,39 @@
+import Base
+import Model
+import OCI
+import Trust
+
+/// Where a release comes from: signed metadata, the release document, and blobs. A folder, a tar, a hub.
+public struct ImportSource: Sendable {
+    public var trust: TrustSources
+    public var document: TargetLoader
+    public var blobs: any BlobSource
+
+    public init(trust: TrustSources, document: @escaping TargetLoader, blobs: any BlobSource) {
+        self.trust = trust
+        self.document = document
+        self.blobs = blobs
+    }
+}
+
+/// How an import goes on.
+public enum ImportEvent: Sendable, Equatable {
+    case verifying
+    case verified(release: String, freshness: String)
+    /// Bytes to copy in all, and those done.
+    case copying(done: Int64, total: Int64)
+    case adopted(release: String)
+    /// The release is the target already.
+    case unchanged(release: String)
+
+    public var json: JSONValue {
+        switch self {
+        case .verifying: ["event": "verifying"]
+        case .verified(let release, let freshness):
+            ["event": "verified", "release": .string(release), "freshness": .string(freshness)]
+        case .copying(let done, let total): ["event": "copying", "done": .integer(done), "total": .integer(total)]
+        case .adopted(let release): ["event": "adopted", "release": .string(release)]
+        case .unchanged(let release): ["event": "unchanged", "release": .string(release)]
+        }
+    }
+}

@@ -1,0 +1,161 @@
+import Base
+import Logging
+import Model
+import NIOPosix
+import OCI
+import Trust
+
+/// Takes a release in: verify, check that it fits, copy its blobs, adopt. Nothing but the store's staging and the
+/// trust state is written before adoption, and what runs is not touched.
+public actor Importer {
+    /// Bytes between two progress events.
+    static let progressStep: Int64 = 1 << 20
+
+    private let journal: Journal
+    private let reconciler: Reconciler
+    private let store: BlobStore
+    private let fileSystem: FileSystem
+    private let layout: StateLayout
+    /// What the kernel and the configuration say of the clock.
+    private let clockReading: @Sendable () -> ClockReading
+    private let reserve: Int64
+    private let features: Set<String>
+    private let architecture: String
+    private let threads: NIOThreadPool
+    private let logger: Logger
+    private var isRunning = false
+
+    public init(
+        journal: Journal, reconciler: Reconciler, store: BlobStore, fileSystem: FileSystem, layout: StateLayout,
+        clockReading: @escaping @Sendable () -> ClockReading, reserve: Int64, features: Set<String>,
+        architecture: String, threads: NIOThreadPool, logger: Logger
+    ) {
+        self.journal = journal
+        self.reconciler = reconciler
+        self.store = store
+        self.fileSystem = fileSystem
+        self.layout = layout
+        self.clockReading = clockReading
+        self.reserve = reserve
+        self.features = features
+        self.architecture = architecture
+        self.threads = threads
+        self.logger = logger
+    }
+
+    /// - Parameters:
+    ///   - candidate: which release of several; empty takes the newest of the one app.
+    ///   - retry: takes a release that failed here before.
+    /// - Throws: `agent.not-provisioned`, `agent.import-running`, what Trust refuses, `agent.invalid-release`,
+    ///   `agent.missing-content`, `agent.no-space`, `agent.failed-before`.
+    public func importRelease(
+        from source: ImportSource, candidate: Candidate = Candidate(), retry: Bool = false,
+        progress: @escaping @Sendable (ImportEvent) -> Void
+    ) async throws {
+        guard !isRunning else {
+            throw AgentError(.importRunning, "another import is under way", hint: "wait for it, or see: holdfast-agent status")
+        }
+        isRunning = true
+        await reconciler.importBegan()
+        let result: Result<Void, any Error>
+        do {
+            result = .success(try await take(source, candidate, retry: retry, progress: progress))
+        } catch {
+            result = .failure(error)
+        }
+        isRunning = false
+        await reconciler.importEnded()
+        if case .failure(let error) = result {
+            let code = (error as? any CodedError)?.code ?? "agent.import"
+            let words = (error as? any CodedError)?.message ?? String(describing: error)
+            logger.error("import refused", metadata: ["code": "\(code)", "why": "\(words)"])
+            try? await journal.record(app: "", code: code, message: "import refused: \(words)")
+        }
+        try result.get()
+    }
+
+    private func take(
+        _ source: ImportSource, _ candidate: Candidate, retry: Bool,
+        progress: @escaping @Sendable (ImportEvent) -> Void
+    ) async throws {
+        progress(.verifying)
+        let verified = try await verify(source, candidate)
+        let release = verified.value
+        let pinned = PinnedRelease(digest: verified.digest, release: release)
+        progress(.verified(release: pinned.description, freshness: verified.freshness.rawValue))
+        try check(pinned)
+        if !retry { try await journal.refuseFailed(verified) }
+        try store.prepare()
+        try await copy(pinned, from: source.blobs, progress: progress)
+        switch try await journal.adopt(verified, retry: retry) {
+        case .adopted:
+            logger.notice("release adopted", metadata: ["release": "\(pinned)"])
+            progress(.adopted(release: pinned.description))
+        case .unchanged: progress(.unchanged(release: pinned.description))
+        }
+    }
+
+    private func verify(_ source: ImportSource, _ candidate: Candidate) async throws -> Verified<Release> {
+        guard let device = try await journal.device(), let state = try await journal.trustState() else {
+            throw AgentError(
+                .notProvisioned, "this device trusts no root yet",
+                hint: "holdfast-agent provision --root root.json --device-id NAME")
+        }
+        let identity = DeviceIdentity(
+            id: device.id, labels: device.labels, architecture: architecture, features: features)
+        let verifier = ReleaseVerifier(
+            device: identity, policy: TrustPolicy(requiresDirector: device.requiresDirector), clock: clockReading())
+        let journal = journal
+        return try await verifier.verify(candidate, from: source.trust, load: source.document, state: state) {
+            try await journal.persist($0)
+        }
+    }
+
+    private func check(_ pinned: PinnedRelease) throws {
+        _ = try ReleaseSpecs(pinned, layout: layout)
+        for image in pinned.release.images.values where image.architecture != architecture {
+            throw AgentError(
+                .wrongArchitecture,
+                "image \(image.reference) of \(pinned) is for \(image.architecture), this device is \(architecture)",
+                hint: "build the release with images for \(architecture)")
+        }
+    }
+
+    /// Copies what the store lacks. An interrupted copy is taken up where it stopped.
+    private func copy(
+        _ pinned: PinnedRelease, from blobs: any BlobSource, progress: @escaping @Sendable (ImportEvent) -> Void
+    ) async throws {
+        let store = store
+        let missing = try store.missing(pinned.release.contentBlobs)
+        var total: Int64 = 0
+        for blob in missing {
+            guard try blobs.blobSize(blob.digest) != nil else {
+                throw AgentError(
+                    .missingContent, "blob \(blob.digest.short) of \(pinned) is neither here nor in what is imported",
+                    hint: "export the bundle whole: holdfast bundle export")
+            }
+            total += blob.size - min(blob.size, try store.partialSize(blob.digest))
+        }
+        let free = try fileSystem.freeSpace(store.root)
+        guard total + reserve <= free else {
+            throw AgentError(
+                .noSpace,
+                "importing \(pinned) needs \(ByteCount(total)) and \(ByteCount(reserve)) in reserve, \(ByteCount(free)) are free",
+                hint: "free space where \(layout.root) lies")
+        }
+        let size = missing.reduce(Int64(0)) { $0 + $1.size }
+        // Copying blocks on the disk; the pool of the event loops and actors is not for that.
+        try await threads.runIfActive {
+            var before: Int64 = 0
+            for blob in missing {
+                var reported: Int64 = 0
+                try store.ingest(blob, from: blobs) { done in
+                    guard done - reported >= Self.progressStep || done == blob.size else { return }
+                    reported = done
+                    progress(.copying(done: before + done, total: size))
+                }
+                before += blob.size
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+import Base
+import Model
+import OCI
+
+extension ReleaseContent {
+    /// Releases whose bytes lie in the agent's own blob store.
+    public static func stored(in store: BlobStore) -> ReleaseContent {
+        ReleaseContent(
+            missing: { release, images in
+                let needed = release.images.values.filter { images.contains($0.config.digest) }
+                var blobs = needed.flatMap { image in [image.config] + image.layers.map(\.blob) }
+                blobs += release.files.values.map(\.blob)
+                return try store.missing(blobs).map(\.digest).sorted()
+            },
+            archive: { image, present in
+                // Only whole chains from the bottom can be left out.
+                let omitted = image.layers.prefix { present.contains($0.diffID) }.count
+                let archive = try DockerLoadArchive(image, blobs: store, tags: [], omitted: omitted)
+                return PullSequence {
+                    // Made on the first pull, so that an error in it reaches the one who pulls.
+                    let stream = LazyStream(archive)
+                    return { try await stream.next() }
+                }
+            },
+            read: { blob in try store.document(blob, limit: Int(ReleaseSpecs.configFileLimit)) },
+            prune: { kept in
+                let freed = try store.prune(keeping: kept).reduce(Int64(0)) { $0 + $1.size }
+                try store.clearStaging()
+                return freed
+            })
+    }
+}
+
+private actor LazyStream {
+    private let archive: DockerLoadArchive
+    private var stream: DockerLoadStream?
+
+    init(_ archive: DockerLoadArchive) { self.archive = archive }
+
+    func next() async throws -> [UInt8]? {
+        let stream = try self.stream ?? archive.stream()
+        self.stream = stream
+        return try await stream.next()
+    }
+}
