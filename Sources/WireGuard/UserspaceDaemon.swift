@@ -29,27 +29,35 @@ public struct UserspaceDaemon: Sendable {
     }
 
     /// Starts the daemon in the network namespace of the calling thread and returns when it answers.
-    /// One that answers already is left alone. Returns the process, nil for the one that was there.
-    @discardableResult
-    public func start(_ name: InterfaceName) throws(WireGuardError) -> pid_t? {
+    /// One that answers already is left alone.
+    ///
+    /// wireguard-go makes the interface and the socket, hands both to a process in the background and ends; that
+    /// first process is ours to wait for, the one in the background is nobody's child here.
+    public func start(_ name: InterfaceName) throws(WireGuardError) {
         let device = UserspaceDevice(name: name, directory: directory)
-        if device.isServed() { return nil }
+        if device.isServed() { return }
         let process = try spawn(name)
         let deadline = SystemClock.live.monotonic() + UInt64(Self.startLimit.components.seconds) * 1_000_000_000
+        var ended = false
         while SystemClock.live.monotonic() < deadline {
-            if device.isServed() { return process }
             var status: Int32 = 0
-            if waitpid(process, &status, WNOHANG) == process {
-                throw .userspaceUnavailable(program: program, why: "it ended with status \(status >> 8 & 0xFF)")
+            if !ended, waitpid(process, &status, WNOHANG) == process {
+                guard status == 0 else {
+                    throw .userspaceUnavailable(program: program, why: "it ended with status \(status >> 8 & 0xFF)")
+                }
+                ended = true
             }
+            if ended, device.isServed() { return }
             usleep(Self.pollMicroseconds)
         }
-        kill(process, SIGKILL)
-        waitpid(process, nil, 0)
+        if !ended {
+            kill(process, SIGKILL)
+            waitpid(process, nil, 0)
+        }
         throw .userspaceUnavailable(program: program, why: "no answer within \(Self.startLimit)")
     }
 
-    /// In the foreground, so that its process is known; in a session of its own, so that no terminal ends it.
+    /// In a session of its own, so that no terminal ends it.
     private func spawn(_ name: InterfaceName) throws(WireGuardError) -> pid_t {
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
@@ -69,7 +77,7 @@ public struct UserspaceDaemon: Sendable {
         let environment = [
             "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LOG_LEVEL=error", "WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD=1",
         ]
-        let arguments = [program, "-f", name.text]
+        let arguments = [program, name.text]
         var process: pid_t = 0
         let result = withCStrings(arguments) { argv in
             withCStrings(environment) { envp in posix_spawn(&process, program, &actions, &attributes, argv, envp) }
