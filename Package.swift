@@ -8,8 +8,8 @@ import PackageDescription
 //   1  Base                                        clock, digest, file system, errors
 //   2  Model SQLite Archive HTTPFetch              values and thin owners
 //   3  CLISupport Trust OCI ImageDelta DockerEngine WireGuard Compose
-//   4  ReleaseBundle ImageDeltaCreate
-//   5  AgentCore Operator
+//   4  ReleaseBundle ImageDeltaCreate HubProtocol
+//   5  AgentCore Operator HubCore
 //   6  holdfast holdfast-agent holdfast-tuf        executables
 
 let swiftSettings: [SwiftSetting] = [
@@ -33,6 +33,11 @@ let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
 
 func library(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
+}
+
+/// A module of the optional hub.
+func hubLibrary(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, path: "hub/Sources/\(name)", swiftSettings: swiftSettings)
 }
 
 func executable(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
@@ -96,6 +101,7 @@ let package = Package(
         // Floor 4
         library("ReleaseBundle", ["Base", "Model", "Archive", "OCI", "Trust"]),
         library("ImageDeltaCreate", ["Base", "ImageDelta", "CZstd", "CDivsufsort"]),
+        library("HubProtocol", ["Base", "Model", "COpenSSL", "Trust", "WireGuard"]),
 
         // Floor 5
         library(
@@ -106,6 +112,7 @@ let package = Package(
             ]),
         library(
             "Operator", ["Base", "Model", "Archive", "Compose", "OCI", "Trust", "ReleaseBundle", "DockerEngine"]),
+        hubLibrary("HubCore", ["Base", "Model", "COpenSSL", "Trust", "WireGuard", "HubProtocol"]),
 
         // Floor 6
         executable(
@@ -140,5 +147,7 @@ let package = Package(
         tests("ImageDeltaTests", ["Base", "ImageDelta", "ImageDeltaCreate"]),
         tests("CLISupportTests", ["Base", "Model", "CLISupport", argumentParser]),
         tests("ComposeTests", ["Base", "Model", "Compose"]),
+        tests("HubProtocolTests", ["Base", "Trust", "WireGuard", "HubProtocol"]),
+        tests("HubCoreTests", ["Base", "Model", "Trust", "WireGuard", "HubProtocol", "HubCore"]),
     ]
 )

@@ -25,11 +25,22 @@ import Testing
 
     @Test func importsAreDeclared() throws {
         for (name, dependencies) in manifest.declared {
-            for (file, modules) in try Manifest.imports(of: name) {
+            for (file, modules) in try manifest.imports(of: name) {
                 for module in modules where manifest.floor(module) != nil {
                     #expect(dependencies.contains(module), "\(file) imports \(module), which \(name) does not declare")
                 }
             }
+        }
+    }
+
+    @Test func agentAndHubNeverMeet() throws {
+        #expect(manifest.declared["HubCore"] != nil)
+        let hub = manifest.declared.keys.filter { manifest.folders[$0]?.hasPrefix("hub/") == true }
+        for module in hub {
+            #expect(!reachable(from: module).contains("AgentCore"), "\(module) reaches AgentCore")
+        }
+        for module in ["AgentCore", "Operator", "holdfast-agent", "holdfast"] {
+            #expect(reachable(from: module).isDisjoint(with: hub), "\(module) reaches the hub")
         }
     }
 
@@ -41,7 +52,7 @@ import Testing
     /// Full Foundation adds tens of megabytes to a static binary; the device has FoundationEssentials only.
     @Test func theAgentNeverImportsFoundation() throws {
         for module in reachable(from: "holdfast-agent").union(["holdfast-agent"]) {
-            for (file, imported) in try Manifest.imports(of: module) {
+            for (file, imported) in try manifest.imports(of: module) {
                 #expect(!imported.contains("Foundation"), "\(file) imports Foundation")
             }
         }

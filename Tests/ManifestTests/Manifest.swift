@@ -6,6 +6,8 @@ struct Manifest {
     var floors: [String: Int] = [:]
     /// Module name to the modules and products it declares.
     var declared: [String: Set<String>] = [:]
+    /// Module name to the folder of its sources.
+    var folders: [String: String] = [:]
 
     init() throws {
         let text = try Repository.text("Package.swift")
@@ -26,7 +28,7 @@ struct Manifest {
     }
 
     private mutating func readTargets(_ text: String) {
-        for kind in ["library", "executable"] {
+        for kind in ["library", "executable", "hubLibrary"] {
             var rest = Substring(text)
             while let range = rest.firstRange(of: "\(kind)(") {
                 rest = rest[range.upperBound...]
@@ -36,6 +38,7 @@ struct Manifest {
                 guard let open = head[close...].firstIndex(of: "["), let end = head[open...].firstIndex(of: "]")
                 else { continue }
                 let items = head[head.index(after: open)..<end].split { $0 == "," || $0 == "\n" }
+                folders[name] = "\(kind.hasPrefix("hub") ? "hub/" : "")Sources/\(name)"
                 declared[name] = Set(
                     items.map { String($0.filter { !$0.isWhitespace && $0 != "\"" }) }.filter { !$0.isEmpty })
             }
@@ -48,9 +51,9 @@ struct Manifest {
     }
 
     /// Module names that the files of a target import.
-    static func imports(of target: String) throws -> [String: Set<String>] {
+    func imports(of target: String) throws -> [String: Set<String>] {
         var result: [String: Set<String>] = [:]
-        for file in try Repository.files(under: "Sources/\(target)", suffix: ".swift") {
+        for file in try Repository.files(under: folders[target] ?? "Sources/\(target)", suffix: ".swift") {
             var modules: Set<String> = []
             for line in try Repository.text(file).split(separator: "\n") {
                 let words = line.split(separator: " ").filter {

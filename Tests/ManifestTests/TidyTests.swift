@@ -5,7 +5,8 @@ import Testing
 @Suite struct TidyTests {
     @Test(arguments: ["try!", "TODO", "FIXME", "fatalError(", "as!", "@unchecked Sendable"])
     func sourcesAreFreeOf(_ phrase: String) throws {
-        for file in try Repository.files(under: "Sources", suffix: ".swift") {
+        let files = try ["Sources", "hub/Sources"].flatMap { try Repository.files(under: $0, suffix: ".swift") }
+        for file in files {
             let lines = try Repository.text(file).split(separator: "\n", omittingEmptySubsequences: false)
             for (index, line) in lines.enumerated() where line.contains(phrase) {
                 if phrase == "@unchecked Sendable", line.drop(while: { $0 == " " }).hasPrefix("//") { continue }
@@ -38,7 +39,7 @@ import Testing
 
     @Test func noTrackedTextNamesAMachinePath() throws {
         let forbidden = ["/" + "work/main", "/" + "opt/swift", "/" + "tmp/hf"]
-        for folder in ["Sources", "Tests", "tools", "agent-config"] {
+        for folder in ["Sources", "Tests", "tools", "agent-config", "hub"] {
             for file in try Repository.files(under: folder, suffix: "") {
                 guard let text = try? Repository.text(file) else { continue }
                 for path in forbidden { #expect(!text.contains(path), "\(file) names \(path)") }
