@@ -60,6 +60,7 @@ let package = Package(
         .executable(name: "holdfast", targets: ["holdfast"]),
         .executable(name: "holdfast-agent", targets: ["holdfast-agent"]),
         .executable(name: "holdfast-tuf", targets: ["holdfast-tuf"]),
+        .library(name: "ImageDelta", targets: ["ImageDelta"]),
         .library(name: "WireGuard", targets: ["WireGuard"]),
     ],
     dependencies: [

@@ -13,6 +13,7 @@ let package = Package(
     name: "fuzz",
     dependencies: [.package(name: "holdfast", path: "../..")],
     targets: [
+        fuzz("ImageDelta", ["ImageDelta"]),
         fuzz("WireGuardNetlink", ["WireGuard"]),
         fuzz("WireGuardUAPI", ["WireGuard"]),
     ]
