@@ -140,7 +140,7 @@ let package = Package(
         tests("OCITests", ["Archive", "Base", "Model", "OCI"]),
         tests("ModelTests", ["Model"]),
         tests("WireGuardTests", ["Base", "CMnl", "WireGuard"]),
-        tests("IntegrationTests", ["AgentCore", "Base", "Model", "DockerEngine", "EngineTestSupport"]),
+        tests("IntegrationTests", ["AgentCore", "Base", "Model", "DockerEngine", "EngineTestSupport", "Trust", logging]),
         tests("DockerEngineTests", ["Base", "Model", "DockerEngine", "EngineTestSupport", nioCore, nioPosix]),
         tests("TrustTests", ["Base", "Model", "SQLite", "Trust"]),
         tests("SQLiteTests", ["Base", "SQLite"]),

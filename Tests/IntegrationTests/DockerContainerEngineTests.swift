@@ -36,22 +36,9 @@ struct DockerContainerEngineTests {
         let docker = DockerContainerEngine(engine.client)
         let image = try TestImage(layers: [await Self.busybox.layer()])
         if try await docker.image(image.id) == nil {
-            try await docker.loadImage(Self.pieces(try await image.archive()))
+            try await docker.loadImage(pieces(try await image.archive()))
         }
         return Bench(engine: engine, docker: docker, image: image)
-    }
-
-    private static func pieces(_ bytes: [UInt8], size: Int = 64 << 10) -> PullSequence<[UInt8]> {
-        PullSequence {
-            let position = Mutex(0)
-            return {
-                position.withLock { start in
-                    guard start < bytes.count else { return nil }
-                    defer { start += size }
-                    return Array(bytes[start..<min(bytes.count, start + size)])
-                }
-            }
-        }
     }
 
     private func spec(
@@ -287,7 +274,7 @@ struct DockerContainerEngineTests {
         let absent = Digest.sha256([1])
         #expect(try await bench.docker.presentLayers(of: image.diffIDs) == [image.diffIDs[0]])
         #expect(try await bench.docker.presentLayers(of: [absent, image.diffIDs[0]]).isEmpty)
-        try await bench.docker.loadImage(Self.pieces(try await image.archive(omitting: [0]), size: 1000))
+        try await bench.docker.loadImage(pieces(try await image.archive(omitting: [0]), size: 1000))
         let loaded = try #require(try await bench.docker.image(image.id))
         #expect(loaded.diffIDs == image.diffIDs && loaded.tags.isEmpty)
         try await bench.docker.tagImage(image.id, as: "holdfast.local/app:two")
@@ -306,11 +293,11 @@ struct DockerContainerEngineTests {
         let image = try TestImage(
             layers: bench.image.layers + [layer], diffIDs: bench.image.diffIDs + [Digest.sha256([2])])
         await expectFailure(.digestMismatch) {
-            try await bench.docker.loadImage(Self.pieces(try await image.archive()))
+            try await bench.docker.loadImage(pieces(try await image.archive()))
         }
         let truncated = try await TestImage(layers: bench.image.layers + [layer]).archive()
         await #expect(throws: EngineFailure.self) {
-            try await bench.docker.loadImage(Self.pieces(Array(truncated.prefix(truncated.count / 2))))
+            try await bench.docker.loadImage(pieces(Array(truncated.prefix(truncated.count / 2))))
         }
         #expect(try await bench.docker.images().count == before)
         #expect(try await bench.docker.image(image.id) == nil)
