@@ -17,20 +17,20 @@ public enum Freshness: String, Sendable, Codable, CaseIterable, Comparable {
     case proven
     /// Unexpired by a clock that is vouched for.
     case fresh
-    /// Carried by hand and past the expiry of timestamp or snapshot: authentic, perhaps not the newest.
-    case stale
     /// The clock cannot tell: not certainly expired, which is all that is known.
     case unknown
+    /// Carried by hand and certainly past the expiry of timestamp or snapshot: authentic, likely not the newest.
+    case stale
 
     private var rank: Int {
         switch self {
         case .proven: 0
         case .fresh: 1
-        case .stale: 2
-        case .unknown: 3
+        case .unknown: 2
+        case .stale: 3
         }
     }
-    /// From the surest to the least sure, so that `max` of two parts is what may be said of both.
+    /// From the freshest to the least fresh, so that `max` of two parts is what may be said of both.
     public static func < (lhs: Freshness, rhs: Freshness) -> Bool { lhs.rank < rhs.rank }
 }
 

@@ -192,9 +192,9 @@ struct TapeBuilder {
             if !take(0x2B) { _ = take(0x2D) }
             try takeDigits()
         }
-        if kind == .integer, Int64(String(decoding: bytes[start..<position], as: UTF8.self)) == nil {
-            throw fail(.number)
-        }
+        let text = String(decoding: bytes[start..<position], as: UTF8.self)
+        let isInRange = kind == .integer ? Int64(text) != nil : Double(text)?.isFinite == true
+        guard isInRange else { throw fail(.number) }
         nodes.append(
             .init(kind: kind, start: UInt32(start), length: UInt32(position - start), next: UInt32(nodes.count + 1)))
     }

@@ -33,11 +33,14 @@ func signer(_ number: UInt8) throws -> Ed25519Signer {
 }
 
 /// A lab repository with one release of `web`, and the keys that made it.
-struct LabRepository {
+struct LabRepository: Sendable {
     let repository: Repository
     let signers: [any Signer]
+    /// Kept, so that the folder lives as long as the repository.
+    private let scratch: Scratch
 
     init(_ scratch: Scratch, name: RepositoryName = .release, now: Timestamp = testNow, seeds: UInt8 = 1) throws {
+        self.scratch = scratch
         let keys = try (0..<4).map { try signer(seeds + UInt8($0)) }
         signers = keys
         repository = try Repository.initialize(
