@@ -121,6 +121,8 @@ public struct ArchiveTree: FileTree {
     public let location: String
     private let file: ReadableFile
     private let members: [String: Member]
+    /// Names of files and links, in the order of the archive.
+    public let names: [String]
     /// Bytes of the archive, padding and all.
     public let size: Int64
 
@@ -130,7 +132,6 @@ public struct ArchiveTree: FileTree {
         case withinArchive
     }
 
-    /// - Parameter ignoring: names of members that need not be plain; they are left out.
     public init(
         _ file: ReadableFile, links: Links = .refuse, limits: TarLimits = ArchiveTree.limits
     ) throws {
@@ -139,6 +140,7 @@ public struct ArchiveTree: FileTree {
         size = try file.status().size
         var members: [String: Member] = [:]
         var folders: Set<String> = []
+        var names: [String] = []
         try Self.scan(file, size: size, limits: limits) { header in
             guard let name = try Self.memberName(header, location: file.path) else { return }
             switch header.kind {
@@ -156,7 +158,9 @@ public struct ArchiveTree: FileTree {
                     .link(try Self.resolve(target, from: name, location: file.path)), name, members, folders, file.path)
             default: throw OCIError(.notRegular, "\(file.path): \(name)")
             }
+            names.append(name)
         }
+        self.names = names
         self.members = members
     }
 
