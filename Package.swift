@@ -10,7 +10,8 @@ import PackageDescription
 //   3  CLISupport Trust OCI ImageDelta DockerEngine WireGuard Compose
 //   4  ReleaseBundle ImageDeltaCreate HubProtocol
 //   5  AgentCore Operator HubCore
-//   6  holdfast holdfast-agent holdfast-tuf        executables
+//   6  HubStore
+//   8  holdfast holdfast-agent holdfast-tuf        executables
 
 let swiftSettings: [SwiftSetting] = [
     .swiftLanguageMode(.v6),
@@ -116,6 +117,9 @@ let package = Package(
         hubLibrary("HubCore", ["Base", "Model", "COpenSSL", "Trust", "WireGuard", "HubProtocol"]),
 
         // Floor 6
+        hubLibrary("HubStore", ["Base", "Model", "Archive", "OCI", "SQLite", "HubCore"]),
+
+        // Floor 8
         executable(
             "holdfast",
             [
@@ -150,5 +154,6 @@ let package = Package(
         tests("ComposeTests", ["Base", "Model", "Compose"]),
         tests("HubProtocolTests", ["Base", "Trust", "WireGuard", "HubProtocol"]),
         tests("HubCoreTests", ["Base", "Model", "Trust", "WireGuard", "HubProtocol", "HubCore"]),
+        tests("ConformanceTests", ["Base", "Model", "Archive", "SQLite", "HubCore", "HubStore"]),
     ]
 )

@@ -25,6 +25,9 @@ public struct Labels: Hashable, Sendable, Codable, ExpressibleByDictionaryLitera
         self.values = values
     }
 
+    /// Labels that a store gives back as it took them.
+    public init(stored values: [String: String]) { self.values = values }
+
     /// For literals in code; an invalid one is a defect.
     public init(dictionaryLiteral elements: (String, String)...) {
         for (key, value) in elements {
