@@ -1,0 +1,162 @@
+import Base
+import Model
+import Testing
+
+@testable import Trust
+
+/// The writer, seen through the verifier.
+@Suite struct RepositoryTests {
+    private func verify(
+        _ repository: Repository, _ state: TrustState, _ load: @escaping TargetLoader, now: Timestamp = testNow + 60
+    ) async throws -> Verified<Release> {
+        try await verifier(ClockReading(now: now, isTrusted: true)).verify(
+            from: TrustSources(release: DirectoryFetcher(repository.metadataDirectory), isSideload: false), load: load,
+            state: state) { _ in }
+    }
+
+    @Test func aThresholdIsReachedByCarryingTheFolder() async throws {
+        let scratch = try Scratch()
+        let roots = try (1...5).map { try signer($0) }
+        let targets = try (11...13).map { try signer($0) }
+        let online = try signer(20)
+        func plan(_ keys: [Ed25519Signer], _ threshold: Int) -> RolePlan {
+            RolePlan(keys: keys.map(\.publicKey), threshold: threshold, days: 365)
+        }
+        let repository = try Repository.initialize(
+            path: scratch.sub("repo"),
+            plan: RepositoryPlan(
+                root: plan(roots, 3), targets: plan(targets, 2), snapshot: plan([online], 1), timestamp: plan([online], 1)),
+            signers: [roots[0]], clock: fixedClock())
+        #expect(try repository.pending().first { $0.role == "root" }?.have == 1)
+        #expect(try repository.publishedVersion("root") == 0)
+
+        var report = try repository.sign([roots[1], targets[0]])
+        #expect(report.published.isEmpty)
+        report = try repository.sign([roots[2]])
+        #expect(report.published.map(\.role) == ["root"])
+        #expect(report.pending.map(\.role) == ["targets"])
+        report = try repository.sign([targets[0]])
+        #expect(report.pending.first?.have == 1)
+        // The second targets key holder also has the online key.
+        report = try repository.sign([targets[2], online])
+        #expect(report.published.map(\.role) == ["targets", "snapshot", "timestamp"])
+        #expect(report.pending.isEmpty)
+
+        // A release is signed by two of three, one after the other.
+        let (target, bytes) = try releaseFixture()
+        report = try repository.add(target, document: bytes, signers: [targets[1]])
+        #expect(report.published.isEmpty)
+        let state = try TrustState.provision(releaseRoot: repository.rootBytes(), buildTime: testNow)
+        let load: TargetLoader = { _, _, _ in bytes }
+        #expect(await code { _ = try await verify(repository, state, load) } == "trust.no-match")
+        try repository.sign([targets[0], online])
+        #expect(try await verify(repository, state, load).value.app == "web")
+        #expect(try await repository.lint().filter { $0.severity == .error }.isEmpty)
+    }
+
+    @Test func rotationIsFollowedByADeviceThatKnowsTheFirstRoot() async throws {
+        let scratch = try Scratch()
+        let lab = try LabRepository(scratch)
+        try lab.add()
+        let state = try TrustState.provision(releaseRoot: lab.repository.rootBytes(), buildTime: testNow)
+        let old = try await verify(lab.repository, state, lab.loader()).newState
+        var signers = lab.signers
+        // Every role in turn gets a new key.
+        for (number, role) in ["timestamp", "snapshot", "targets", "root"].enumerated() {
+            let fresh = try signer(UInt8(100 + number))
+            signers.append(fresh)
+            let report = try lab.repository.rotate(
+                role, plan: RolePlan(keys: [fresh.publicKey], threshold: 1, days: 30), signers: signers)
+            #expect(report.pending.isEmpty, "\(role)")
+            #expect(report.published.map(\.role).contains("root"))
+        }
+        #expect(try lab.repository.publishedVersion("root") == 5)
+        let persisted = Persisted()
+        let verified = try await verifier().verify(
+            from: TrustSources(release: lab.fetcher(), isSideload: false), load: lab.loader(), state: old
+        ) { state in await persisted.add(state) }
+        #expect(verified.value.app == "web")
+        // Each root was kept before the next was fetched.
+        let versions = try await persisted.states.map { try RootMetadata(parsing: $0.release.root, limits: .standard).document.version }
+        #expect(versions.prefix(4) == [2, 3, 4, 5])
+        #expect(try await lab.repository.lint().filter { $0.severity == .error }.isEmpty)
+    }
+
+    @Test func aRoleWhoseKeysAStagedRootChangesWaitsForThatRoot() throws {
+        let lab = try LabRepository(try Scratch())
+        let fresh = try signer(90)
+        // The root key holder is not here.
+        let report = try lab.repository.rotate(
+            "targets", plan: RolePlan(keys: [fresh.publicKey], threshold: 1, days: 30), signers: [fresh])
+        #expect(report.pending.map(\.role) == ["root"])
+        let (target, bytes) = try releaseFixture()
+        let waiting = try lab.repository.add(target, document: bytes, signers: lab.signers.dropFirst() + [fresh])
+        #expect(waiting.published.isEmpty)
+        let done = try lab.repository.sign(lab.signers + [fresh])
+        #expect(done.published.map(\.role).prefix(2) == ["root", "targets"])
+        #expect(done.pending.isEmpty)
+    }
+
+    @Test func delegatedReleasesAreFoundAndOthersAreNot() async throws {
+        let lab = try LabRepository(try Scratch())
+        let team = try signer(70)
+        try lab.repository.delegate(
+            to: "team", plan: RolePlan(keys: [team.publicKey], threshold: 1, days: 30), paths: ["web/*"],
+            terminating: true, signers: lab.signers + [team])
+        let (web, webBytes) = try releaseFixture("web", "1.0.0")
+        let (database, databaseBytes) = try releaseFixture("db", "1.0.0")
+        try lab.repository.add(web, document: webBytes, role: "team", signers: lab.signers + [team])
+        try lab.repository.add(database, document: databaseBytes, role: "team", signers: lab.signers + [team])
+        let state = try TrustState.provision(releaseRoot: lab.repository.rootBytes(), buildTime: testNow)
+        let verified = try await verify(lab.repository, state, lab.loader())
+        #expect(verified.targetPath == web.path)
+        #expect(verified.newState.release.delegated.keys.sorted() == ["team"])
+        #expect(try await lab.repository.lint().contains { $0.element == database.path && $0.severity == .error })
+    }
+
+    @Test func resigningKeepsContentAndMovesExpiry() async throws {
+        let scratch = try Scratch()
+        let lab = try LabRepository(scratch)
+        try lab.add()
+        let later = testNow + 20 * 86_400
+        #expect(
+            await code {
+                let state = try TrustState.provision(releaseRoot: lab.repository.rootBytes(), buildTime: testNow)
+                _ = try await verify(lab.repository, state, lab.loader(), now: later)
+            } == "trust.expired")
+        let again = Repository(path: lab.repository.path, clock: fixedClock(later))
+        #expect(try await again.lint().contains { $0.severity == .error && $0.element == "timestamp" })
+        let report = try again.refresh(signers: [lab.signers[2], lab.signers[3]])
+        #expect(report.published.map(\.role) == ["snapshot", "timestamp"])
+        let state = try TrustState.provision(releaseRoot: lab.repository.rootBytes(), buildTime: testNow)
+        #expect(try await verify(again, state, lab.loader(), now: later + 60).freshness == .fresh)
+    }
+
+    @Test(arguments: ["../x", "a/b", "root", "", ".x", "a b"]) func oddRoleNamesAreNotMade(_ name: String) async throws {
+        let lab = try LabRepository(try Scratch())
+        let plan = RolePlan(keys: [lab.signers[0].publicKey], threshold: 1, days: 1)
+        #expect(
+            await code {
+                try lab.repository.delegate(to: name, plan: plan, paths: ["*"], signers: lab.signers)
+            } == "trust.role-name")
+    }
+
+    @Test func lintTellsADamagedDocument() async throws {
+        let lab = try LabRepository(try Scratch())
+        let target = try lab.add()
+        let file = Path.join(lab.repository.path, lab.repository.documentPath(target))
+        try FileSystem().replace(file, with: [1], op: "test")
+        #expect(try await lab.repository.lint().contains { $0.element == target.path && $0.severity == .error })
+    }
+
+    @Test func aSecondRepositoryIsNotMadeOverTheFirst() async throws {
+        let scratch = try Scratch()
+        _ = try LabRepository(scratch)
+        #expect(await code { _ = try LabRepository(scratch) } == "trust.repository-exists")
+    }
+}
+
+actor Persisted {
+    var states: [TrustState] = []
+    func add(_ state: TrustState) { states.append(state) }
+}
