@@ -109,8 +109,8 @@ let package = Package(
         library(
             "AgentCore",
             [
-                "Base", "Model", "SQLite", "Archive", "Trust", "OCI", "ReleaseBundle", "DockerEngine", logging,
-                nioCore, nioPosix, nioHTTP1,
+                "Base", "Model", "SQLite", "Archive", "Trust", "OCI", "ReleaseBundle", "DockerEngine", "CLinux",
+                logging, nioCore, nioPosix, nioHTTP1,
             ]),
         library(
             "Operator", ["Base", "Model", "Archive", "Compose", "OCI", "Trust", "ReleaseBundle", "DockerEngine"]),
@@ -126,14 +126,20 @@ let package = Package(
                 "Base", "Model", "CLISupport", "Operator", "Trust", "OCI", "ImageDelta", "ImageDeltaCreate",
                 argumentParser,
             ]),
-        executable("holdfast-agent", ["Base", "Model", "CLISupport", "AgentCore", argumentParser, logging]),
+        executable(
+            "holdfast-agent",
+            [
+                "Base", "Model", "CLISupport", "OCI", "DockerEngine", "AgentCore", argumentParser, logging, nioCore,
+                nioPosix,
+            ]),
         executable("holdfast-tuf", ["Base", "Model", "CLISupport", "HTTPFetch", "Trust", argumentParser]),
 
         // Tests
         .target(name: "TestSupport", dependencies: ["Base"], path: "Tests/TestSupport", swiftSettings: swiftSettings),
         .target(
-            name: "AgentTestSupport", dependencies: ["AgentCore", "Base", "Model"], path: "Tests/AgentTestSupport",
-            swiftSettings: swiftSettings),
+            name: "AgentTestSupport",
+            dependencies: ["AgentCore", "Archive", "Base", "Model", "OCI", "Trust", logging, nioPosix],
+            path: "Tests/AgentTestSupport", swiftSettings: swiftSettings),
         .target(
             name: "EngineTestSupport",
             dependencies: ["Base", "Model", "DockerEngine", "TestSupport", nioCore, nioPosix],
@@ -148,7 +154,11 @@ let package = Package(
         tests("DockerEngineTests", ["Base", "Model", "DockerEngine", "EngineTestSupport", nioCore, nioPosix]),
         tests("TrustTests", ["Base", "Model", "SQLite", "Trust"]),
         tests("SQLiteTests", ["Base", "SQLite"]),
-        tests("AgentCoreTests", ["AgentCore", "AgentTestSupport", "Base", "Model", "SQLite"]),
+        tests(
+            "AgentCoreTests",
+            [
+                "AgentCore", "AgentTestSupport", "Base", "Model", "OCI", "SQLite", "Trust", logging, nioCore, nioPosix,
+            ]),
         tests("ImageDeltaTests", ["Base", "ImageDelta", "ImageDeltaCreate"]),
         tests("CLISupportTests", ["Base", "Model", "CLISupport", argumentParser]),
         tests("ComposeTests", ["Base", "Model", "Compose"]),

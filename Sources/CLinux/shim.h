@@ -20,3 +20,11 @@ static inline int holdfast_open_beneath(int directory, const char *path, uint64_
     };
     return (int)syscall(SYS_openat2, directory, path, &how, sizeof how);
 }
+
+/// Whether the kernel calls the wall clock synchronised (by NTP or PTP), from the answer of adjtimex(2) alone:
+/// 5 is TIME_ERROR. Reading only: a zeroed request changes nothing. Larger than any struct timex.
+static inline int holdfast_clock_is_synchronised(void) {
+    uint64_t request[64] = {0};
+    long answer = syscall(SYS_adjtimex, request);
+    return answer >= 0 && answer != 5;
+}

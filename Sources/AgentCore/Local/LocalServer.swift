@@ -11,7 +11,7 @@ public struct LocalServer: Sendable {
     /// Connections served at once; more wait in the listen queue.
     public static let connectionLimit = 32
     /// Seconds within which a request must have been sent whole.
-    public static let requestSeconds: Int64 = 10
+    public static let requestSeconds: Int64 = 30
 
     public typealias Handler = @Sendable (LocalRequest) async throws -> LocalResponse
 

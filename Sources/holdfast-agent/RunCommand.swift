@@ -1,0 +1,98 @@
+import AgentCore
+import ArgumentParser
+import Base
+import Dispatch
+import DockerEngine
+import Glibc
+import Logging
+import Model
+import NIOCore
+import NIOPosix
+import OCI
+
+/// The daemon. This file is where everything the agent is made of is put together.
+struct RunCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "run", abstract: "Run the agent until it is told to stop.",
+        discussion: "SIGTERM and SIGINT stop the agent and leave all workloads running.")
+
+    @Option(help: "Configuration file; see holdfast-agent config schema.")
+    var config: String
+
+    func run() async throws {
+        let config = try AgentConfig.load(config)
+        let clock = SystemClock.live
+        let logger = Logger(label: "holdfast-agent") { _ in JSONLogHandler(level: .init(config.logLevel), clock: clock) }
+        let fileSystem = FileSystem()
+        let lock = try InstanceLock(config.layout, fileSystem: fileSystem)
+        let (journal, condition) = try Journal.open(layout: config.layout, fileSystem: fileSystem, clock: clock)
+        report(condition, logger)
+        let interrupted = try await journal.markInterrupted()
+        if interrupted > 0 { logger.notice("steps were interrupted", metadata: ["count": "\(interrupted)"]) }
+
+        let eventLoops = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let threads = NIOThreadPool(numberOfThreads: 1)
+        threads.start()
+        let client = EngineClient(socketPath: config.engineSocket, group: eventLoops)
+        let engine = DockerContainerEngine(client)
+        let store = BlobStore(root: config.layout.store, fileSystem: fileSystem)
+        try store.prepare()
+        let heartbeat = Heartbeat(clock: clock)
+        let reconciler = Reconciler(
+            Reconciler.Environment(
+                journal: journal, engine: engine, content: .stored(in: store), fileSystem: fileSystem,
+                layout: config.layout, clock: clock, logger: logger, heartbeat: heartbeat),
+            policy: config.planPolicy, timing: config.timing, reserve: config.stateReserve)
+        let importer = Importer(
+            journal: journal, reconciler: reconciler, store: store, fileSystem: fileSystem, layout: config.layout,
+            clockReading: { DeviceFacts.clockReading(clock, trust: config.clockTrust) }, reserve: config.stateReserve,
+            features: DeviceFacts.features, architecture: DeviceFacts.architecture, threads: threads, logger: logger)
+        let service = AgentService(
+            journal: journal, reconciler: reconciler, importer: importer, engine: engine, config: config,
+            condition: condition, openSource: { try ImportSource(bundle: $0) }, buildTime: DeviceFacts.sourceDate,
+            logger: logger)
+        try fileSystem.makeDirectories(Path.parent(config.socketPath), op: "agent.socket")
+        let server = LocalServer(
+            path: config.socketPath, group: config.socketGroup, logger: logger) { try await service.handle($0) }
+        let manager = ServiceManager.live
+        let watchdog = Watchdog(
+            manager: manager, heartbeat: heartbeat, clock: clock, patience: UInt64(config.watchdogSeconds) * 1_000_000_000)
+        let watcher = EngineWatcher(engine: engine, reconciler: reconciler, clock: clock)
+
+        let stop = StopSignals()
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { await reconciler.run() }
+            group.addTask { await watcher.run() }
+            group.addTask { await watchdog.run() }
+            group.addTask {
+                try await server.run(on: eventLoops) {
+                    logger.notice("agent ready", metadata: ["socket": "\(config.socketPath)", "state": "\(config.stateDirectory)"])
+                    manager.ready("ready")
+                }
+            }
+            group.addTask { await stop.wait() }
+            // The watchdog's task ends at once where nothing watches; the end of any other is the agent's.
+            defer { group.cancelAll() }
+            while try await group.next() != nil {
+                if stop.isRaised { break }
+            }
+            manager.stopping()
+            logger.notice("agent stops; workloads keep running")
+        }
+        await client.shutdown()
+        try? await threads.shutdownGracefully()
+        try? await eventLoops.shutdownGracefully()
+        withExtendedLifetime(lock) {}
+    }
+
+    private func report(_ condition: JournalCondition, _ logger: Logger) {
+        switch condition {
+        case .sound: return
+        case .new: logger.notice("a new journal was made")
+        case .restored(let problem, let moved):
+            logger.error("journal damaged, copy restored", metadata: ["problem": "\(problem)", "moved": "\(moved)"])
+        case .lost(let problem, let moved):
+            logger.critical("journal damaged and lost", metadata: ["problem": "\(problem)", "moved": "\(moved)"])
+        }
+    }
+}
