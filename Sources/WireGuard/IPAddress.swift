@@ -95,12 +95,63 @@ public struct IPAddress: Hashable, Sendable {
 extension IPAddress: CustomStringConvertible {
     /// The form of `inet_ntop`, which for IPv6 is that of RFC 5952.
     public var description: String {
-        withUnsafeTemporaryAllocation(byteCount: 64, alignment: 8) { scratch in
-            let network = bytes
-            guard let start = scratch.baseAddress?.assumingMemoryBound(to: CChar.self),
-                inet_ntop(family == .v4 ? AF_INET : AF_INET6, network, start, 64) != nil
-            else { return "" }
-            return String(cString: start)
+        var output: [UInt8] = []
+        appendText(to: &output)
+        return String(decoding: output, as: UTF8.self)
+    }
+
+    /// Written out here since states of 60,000 peers are text on their way to a daemon, and `inet_ntop` is `sprintf`.
+    func appendText(to output: inout [UInt8]) {
+        guard family == .v6 else { return appendDotted(to: &output) }
+        // IPv4-mapped and IPv4-compatible addresses end in dots, as inet_ntop has it: ::ffff:192.0.2.1, ::192.0.2.1.
+        let isCompatible = high == 0 && low >> 32 == 0 && low >> 16 != 0
+        if isCompatible || (high == 0 && low >> 32 == 0xFFFF) {
+            output += isCompatible ? "::".utf8 : "::ffff:".utf8
+            return IPAddress(v4: UInt32(truncatingIfNeeded: low)).appendDotted(to: &output)
+        }
+        let zeros = longestZeroRun()
+        var index = 0
+        while index < 8 {
+            if index == zeros.lowerBound, !zeros.isEmpty {
+                output += "::".utf8
+                index = zeros.upperBound
+                continue
+            }
+            if index > 0, index != zeros.upperBound || zeros.isEmpty { output.append(0x3A) }
+            let group = self.group(index)
+            var started = false
+            for shift in [12, 8, 4, 0] as [UInt16] {
+                let nibble = UInt8(group >> shift & 15)
+                started = started || nibble != 0 || shift == 0
+                if started { output.append(nibble < 10 ? 0x30 + nibble : 0x57 + nibble) }
+            }
+            index += 1
+        }
+    }
+
+    private func group(_ index: Int) -> UInt16 {
+        UInt16(truncatingIfNeeded: (index < 4 ? high : low) >> UInt64(48 - 16 * (index & 3)))
+    }
+
+    /// The first longest run of two or more zero groups (RFC 5952 section 4.2); empty when there is none.
+    private func longestZeroRun() -> Range<Int> {
+        var best = 0..<0
+        var start = 0
+        for index in 0...8 {
+            if index < 8, group(index) == 0 { continue }
+            if index - start > max(1, best.count) { best = start..<index }
+            start = index + 1
+        }
+        return best
+    }
+
+    private func appendDotted(to output: inout [UInt8]) {
+        for shift in [24, 16, 8, 0] as [UInt64] {
+            let byte = UInt8(truncatingIfNeeded: low >> shift)
+            if byte >= 100 { output.append(0x30 + byte / 100) }
+            if byte >= 10 { output.append(0x30 + byte / 10 % 10) }
+            output.append(0x30 + byte % 10)
+            if shift != 0 { output.append(0x2E) }
         }
     }
 }

@@ -42,7 +42,19 @@ public struct IPPrefix: Hashable, Sendable {
 }
 
 extension IPPrefix: CustomStringConvertible {
-    public var description: String { "\(address)/\(length)" }
+    public var description: String {
+        var output: [UInt8] = []
+        appendText(to: &output)
+        return String(decoding: output, as: UTF8.self)
+    }
+
+    @_spi(Measuring) public func appendText(to output: inout [UInt8]) {
+        address.appendText(to: &output)
+        output.append(0x2F)
+        if length >= 100 { output.append(0x31) }
+        if length >= 10 { output.append(0x30 + length / 10 % 10) }
+        output.append(0x30 + length % 10)
+    }
 }
 
 extension IPPrefix: Comparable {

@@ -1,3 +1,4 @@
+import Glibc
 import Testing
 
 @testable import WireGuard
@@ -9,6 +10,28 @@ import Testing
         ("::ffff:192.0.2.1", "::ffff:192.0.2.1"),
     ]) func readsAndPrintsAddresses(text: String, printed: String) {
         #expect(IPAddress(text)?.description == printed)
+    }
+
+    /// Every pattern of zero groups, and random addresses of both families.
+    @Test func printsAsTheCLibraryDoes() {
+        var generator = SeededGenerator(seed: 8)
+        var addresses: [IPAddress] = (0..<2000).map { _ in IPAddress(v4: UInt32.random(in: 0...UInt32.max, using: &generator)) }
+        for pattern in 0..<256 {
+            for value in [1, 0x10, 0xABC, 0xFFFF] as [UInt64] {
+                func half(_ bits: Int) -> UInt64 {
+                    (0..<4).reduce(0) { $0 << 16 | (bits >> $1 & 1 == 1 ? value : 0) }
+                }
+                addresses.append(IPAddress(high: half(pattern >> 4), low: half(pattern & 15)))
+            }
+        }
+        for _ in 0..<2000 { addresses.append(IPAddress(high: generator.next(), low: generator.next())) }
+        for address in addresses {
+            var text = [CChar](repeating: 0, count: 64)
+            inet_ntop(address.family == .v4 ? AF_INET : AF_INET6, address.bytes, &text, 64)
+            let expected = String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            #expect(address.description == expected)
+            #expect(IPAddress(address.description) == address)
+        }
     }
 
     @Test(arguments: [

@@ -43,6 +43,11 @@ public struct PublicKey: Sendable {
         guard withUnsafeMutableBytes(of: &words, { HexKey.decode(hexBytes, into: $0) }) else { return nil }
     }
 
+    init?(base64Bytes: UnsafeRawBufferPointer) {
+        words = (0, 0, 0, 0)
+        guard withUnsafeMutableBytes(of: &words, { Base64Key.decode(base64Bytes, into: $0) }) else { return nil }
+    }
+
     public func withUnsafeBytes<Value, Failure: Error>(
         _ body: (UnsafeRawBufferPointer) throws(Failure) -> Value
     ) throws(Failure) -> Value {

@@ -85,6 +85,14 @@ public final class SecretKey: @unchecked Sendable {
     /// Appends the whole key in the field's form. The caller wipes `output`.
     func appendBase64(to output: inout [UInt8]) { withUnsafeBytes { Base64Key.encode($0, into: &output) } }
 
+    /// The whole key in the field's form, for measuring beside tools that print it. Not for products.
+    @_spi(Measuring) public func exposedBase64() -> [UInt8] {
+        var output: [UInt8] = []
+        output.reserveCapacity(Base64Key.characterCount)
+        appendBase64(to: &output)
+        return output
+    }
+
     func appendHex(to output: inout [UInt8]) { withUnsafeBytes { HexKey.encode($0, into: &output) } }
 
     public var isZero: Bool { words.0 | words.1 | words.2 | words.3 == 0 }

@@ -13,7 +13,6 @@ struct UAPIParser {
     private(set) var isComplete = false
 
     private var state: DeviceState
-    private var peer: Peer?
     private var handshakeSeconds: Int64 = 0
     private var handshakeNanoseconds: Int64 = 0
     private var allowedIPCount = 0
@@ -85,7 +84,7 @@ struct UAPIParser {
             errno = try Self.errno(value)
         } else if key == "public_key" {
             try beginPeer(value)
-        } else if peer == nil {
+        } else if state.peers.isEmpty {
             try device(key, value)
         } else if key == "allowed_ip" {
             try allowedIP(value)
@@ -111,14 +110,14 @@ struct UAPIParser {
         guard state.peers.count < DeviceLimits.maxPeers else {
             throw .limit(what: "peers on one interface", limit: DeviceLimits.maxPeers)
         }
-        peer = Peer(publicKey: key)
+        state.peers.append(Peer(publicKey: key))
     }
 
+    /// The handshake's two halves come on two lines.
     private mutating func endPeer() {
-        guard var done = peer.take() else { return }
-        done.lastHandshake = HandshakeTime(seconds: handshakeSeconds, nanoseconds: handshakeNanoseconds)
+        guard handshakeSeconds != 0 || handshakeNanoseconds != 0, let last = state.peers.indices.last else { return }
+        state.peers[last].lastHandshake = HandshakeTime(seconds: handshakeSeconds, nanoseconds: handshakeNanoseconds)
         (handshakeSeconds, handshakeNanoseconds) = (0, 0)
-        state.peers.append(done)
     }
 
     private mutating func allowedIP(_ value: UnsafeRawBufferPointer) throws(WireGuardError) {
@@ -127,28 +126,30 @@ struct UAPIParser {
             throw .limit(what: "allowed IPs on one interface", limit: DeviceLimits.maxAllowedIPs)
         }
         guard let prefix = IPPrefix(text: value) else { throw Self.bad(value, "a UAPI allowed_ip") }
-        peer?.allowedIPs.append(prefix)
+        state.peers[state.peers.count - 1].allowedIPs.append(prefix)
     }
 
     private mutating func peerValue(
         _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer
     ) throws(WireGuardError) {
+        let last = state.peers.count - 1
         if key == "rx_bytes" {
-            peer?.receivedBytes = try Self.number(value, "rx_bytes")
+            state.peers[last].receivedBytes = try Self.number(value, "rx_bytes")
         } else if key == "tx_bytes" {
-            peer?.sentBytes = try Self.number(value, "tx_bytes")
+            state.peers[last].sentBytes = try Self.number(value, "tx_bytes")
         } else if key == "last_handshake_time_sec" {
             handshakeSeconds = try Self.number(value, "last_handshake_time_sec")
         } else if key == "last_handshake_time_nsec" {
             handshakeNanoseconds = try Self.number(value, "last_handshake_time_nsec")
         } else if key == "endpoint" {
             guard let endpoint = Endpoint(text: value) else { throw Self.bad(value, "a UAPI endpoint") }
-            peer?.endpoint = endpoint
+            state.peers[last].endpoint = endpoint
         } else if key == "persistent_keepalive_interval" {
-            peer?.persistentKeepalive = try Self.number(value, "persistent_keepalive_interval")
+            state.peers[last].persistentKeepalive = try Self.number(value, "persistent_keepalive_interval")
         } else if key == "preshared_key" {
+            guard !value.isAllZeroDigits else { return }
             guard let secret = SecretKey(hexBytes: value) else { throw .invalidKey(source: "UAPI preshared_key") }
-            peer?.presharedKey = secret.isZero ? nil : secret
+            state.peers[last].presharedKey = secret
         }
     }
 
@@ -175,6 +176,11 @@ extension UnsafeRawBufferPointer {
     static func == (lhs: UnsafeRawBufferPointer, rhs: StaticString) -> Bool {
         guard lhs.count == rhs.utf8CodeUnitCount, let base = lhs.baseAddress else { return false }
         return memcmp(base, rhs.utf8Start, lhs.count) == 0
+    }
+
+    /// 64 zeros: "no preshared key". Told apart early, since most peers have none.
+    fileprivate var isAllZeroDigits: Bool {
+        count == HexKey.characterCount && allSatisfy { $0 == 0x30 }
     }
 
     func index(ofByte byte: UInt8) -> Int? {

@@ -56,7 +56,11 @@ struct UAPIWriter {
     }
 
     private mutating func write(_ prefixes: [IPPrefix]) throws(WireGuardError) {
-        for prefix in prefixes { try line("allowed_ip", prefix.description) }
+        for prefix in prefixes {
+            buffer += "allowed_ip=".utf8
+            prefix.appendText(to: &buffer)
+            try endLine()
+        }
     }
 
     private mutating func line(_ key: String, _ value: String) throws(WireGuardError) {
