@@ -62,7 +62,9 @@ struct MemberMatcher {
         }
         var copies: [Int?] = []
         for (number, member) in members.enumerated() {
-            copies.append(member.contentSize > 0 ? index.byDigest[newDigests[number]] : nil)
+            // Of several base members with this content the one of the same name: its neighbours are the same too.
+            let named = basedByPath(number, index).flatMap { baseDigests[$0] == newDigests[number] ? $0 : nil }
+            copies.append(member.contentSize > 0 ? named ?? index.byDigest[newDigests[number]] : nil)
         }
         let wanted = members.indices.filter { wantsSketch($0, copies[$0], index) }
         if !wanted.isEmpty { try await addSketches(to: &index) }
