@@ -113,7 +113,10 @@ let package = Package(
                 logging, nioCore, nioPosix, nioHTTP1,
             ]),
         library(
-            "Operator", ["Base", "Model", "Archive", "Compose", "OCI", "Trust", "ReleaseBundle", "DockerEngine"]),
+            "Operator",
+            [
+                "Base", "Model", "Archive", "Compose", "OCI", "Trust", "ReleaseBundle", "DockerEngine", nioPosix,
+            ]),
         hubLibrary("HubCore", ["Base", "Model", "COpenSSL", "Trust", "WireGuard", "HubProtocol"]),
 
         // Floor 6
@@ -123,7 +126,8 @@ let package = Package(
         executable(
             "holdfast",
             [
-                "Base", "Model", "CLISupport", "Operator", "Trust", "OCI", "ImageDelta", "ImageDeltaCreate",
+                "Base", "Model", "CLISupport", "Compose", "Operator", "Trust", "ReleaseBundle", "ImageDelta",
+                "ImageDeltaCreate",
                 argumentParser,
             ]),
         executable(
@@ -162,6 +166,9 @@ let package = Package(
         tests("ImageDeltaTests", ["Base", "ImageDelta", "ImageDeltaCreate"]),
         tests("CLISupportTests", ["Base", "Model", "CLISupport", argumentParser]),
         tests("ComposeTests", ["Base", "Model", "Compose"]),
+        tests(
+            "OperatorTests",
+            ["Archive", "Base", "Compose", "Model", "OCI", "Operator", "ReleaseBundle", "Trust", "holdfast"]),
         tests("HubProtocolTests", ["Base", "Trust", "WireGuard", "HubProtocol"]),
         tests("HubCoreTests", ["Base", "Model", "Trust", "WireGuard", "HubProtocol", "HubCore"]),
         tests("ConformanceTests", ["Base", "Model", "Archive", "SQLite", "HubCore", "HubStore"]),

@@ -4,7 +4,7 @@ import Glibc
 
 /// Where a passphrase comes from: a file, a descriptor, or a prompt without echo. Never an argument,
 /// since every user of the machine can read those.
-public struct PassphraseOptions: ParsableArguments {
+public struct PassphraseOptions: ParsableArguments, Sendable {
     /// Bytes.
     static let maximumLength = 1024
 

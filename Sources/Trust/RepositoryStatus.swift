@@ -54,10 +54,15 @@ extension Repository {
     }
 
     /// Releases listed in any targets role, staged ones too, by path.
-    public func releases() throws -> [ReleaseTarget] {
+    public func releases() throws -> [ReleaseTarget] { try releases { try current($0) } }
+
+    /// Releases whose listing enough key holders have signed, by path.
+    public func publishedReleases() throws -> [ReleaseTarget] { try releases { try published($0) } }
+
+    private func releases(_ draft: (String) throws -> MetadataDraft?) throws -> [ReleaseTarget] {
         var found: [String: ReleaseTarget] = [:]
         for role in try targetsRoles() {
-            guard let draft = try current(role) else { continue }
+            guard let draft = try draft(role) else { continue }
             let metadata = try TargetsMetadata(parsing: draft.bytes(role), role: role, limits: limits)
             try metadata.forEachTarget { (file) throws(TrustError) in
                 guard file.path.hasSuffix(ReleaseTarget.pathSuffix), found[file.path] == nil else { return }

@@ -1,1 +1,3 @@
-print("")
+import CLISupport
+
+await CommandRunner.main(HoldfastCommand.self)

@@ -1,0 +1,55 @@
+import ArgumentParser
+import Base
+import CLISupport
+import Model
+import Operator
+import Trust
+
+struct TicketCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "ticket", abstract: "Prove to a device without a clock that a repository is the newest.",
+        discussion: """
+            The device exports a nonce; the answer, signed with the timestamp key (or a key of the role
+            x-holdfast-freshness), goes back on the stick.
+
+            Example: holdfast ticket --repo fleet --device pump-7 --nonce 00112233445566778899aabbccddeeff -o ticket.json
+            """)
+
+    @OptionGroup var output: OutputOptions
+    @OptionGroup var workspace: WorkspaceOptions
+    @OptionGroup var signing: SigningOptions
+    @Option(help: "The device's id.") var device: String
+    @Option(help: ArgumentHelp("The device's nonce: 32 hex digits.", valueName: "hex")) var nonce: String
+    @Option(
+        name: [.customShort("o"), .customLong("out")], help: ArgumentHelp("The file to write.", valueName: "file"))
+    var destination: String
+
+    func run() async throws {
+        let workspace = try workspace.open()
+        guard let bytes = Hex.decode(nonce), bytes.count == 16 else {
+            throw OperatorError(.value, "\"\(nonce)\" is no nonce", hint: "give the 32 hex digits that the device showed")
+        }
+        let status = try workspace.repository.status()
+        guard let snapshot = status.roles.first(where: { $0.name == "snapshot" }), snapshot.version > 0 else {
+            throw OperatorError(.notSigned, "the repository has no signed snapshot yet")
+        }
+        let allowed = Set(status.roles.first { $0.name == "timestamp" }?.keyIDs ?? [])
+        let signers = try signing.signers(for: [workspace.repository]).filter {
+            !signing.names.isEmpty || allowed.contains($0.keyID)
+        }
+        guard !signers.isEmpty else {
+            throw OperatorError(
+                .noKey, "no key here may sign tickets", hint: "run this where the timestamp key is, or give --key")
+        }
+        let ticket = FreshnessTicket(
+            device: device, nonce: bytes, snapshotVersion: snapshot.version, issued: SystemClock.live.now())
+        let envelope = try ticket.signed(by: signers)
+        try FileSystem().replace(destination, with: envelope.bytes, op: "ticket.write")
+        output.console.result(
+            [
+                "path": .string(destination), "device": .string(device), "snapshot": .integer(snapshot.version),
+                "issued": .string(ticket.issued.description),
+            ]
+        ) { "wrote \(destination): snapshot \(snapshot.version) is the newest, for \(device)" }
+    }
+}
