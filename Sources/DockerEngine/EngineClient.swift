@@ -21,7 +21,7 @@ public final class EngineClient: Sendable {
         public var query: Duration
         /// Whole duration of calls that change something: create, start, remove, tag.
         public var change: Duration
-        /// Longest pause within a streamed transfer. An engine that unpacks a layer is silent meanwhile.
+        /// Longest pause within a streamed transfer, in which neither side sent anything.
         public var transfer: Duration
         /// What is added to a stop's own grace period before the call counts as hung.
         public var stopMargin: Duration

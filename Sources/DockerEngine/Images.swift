@@ -124,7 +124,8 @@ extension EngineClient {
     /// Memory is bounded by the producer's pieces. An error that the engine reports within its answer,
     /// after it said 200, is thrown as `engine.failed`.
     public func loadImage(_ archive: BodyProducer) async throws -> [String] {
-        try await sendArchive("/images/load", query: [("quiet", "1")], archive, "load an image")
+        // Its progress lines are the only sign of life while the engine unpacks layers, which may take long.
+        try await sendArchive("/images/load", query: [("quiet", "0")], archive, "load an image")
     }
 
     /// Makes an image of one layer from a tar of its files.

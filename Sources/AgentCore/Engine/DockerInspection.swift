@@ -29,8 +29,9 @@ extension ManagedContainer {
     private static let textLimit = 1000
 
     private static func tail(_ text: String) -> String {
-        let bytes = Array(text.utf8)
-        return String(decoding: bytes.suffix(textLimit), as: UTF8.self)
+        var bytes = Array(text.utf8).suffix(textLimit)
+        while let last = bytes.last, last == 0x0A || last == 0x0D || last == 0x20 { bytes.removeLast() }
+        return String(decoding: bytes, as: UTF8.self)
     }
 
     private static func health(_ value: JSONValue?) -> Health {
