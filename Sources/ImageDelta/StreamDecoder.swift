@@ -18,6 +18,8 @@ final class StreamDecoder {
     private var inputEnd = 0
     private var position = 0
     private var end = 0
+    /// Whether the decoder may hold output that did not fit.
+    private var isBrimming = false
     /// The part of the current piece that is still in the file.
     private var fileOffset: Int64 = 0
     private var fileEnd: Int64 = 0
@@ -49,7 +51,14 @@ final class StreamDecoder {
     private func refill() throws(DeltaError) -> Bool {
         guard let context else { return false }
         while true {
-            if inputPosition == inputEnd, fileOffset < fileEnd { try load() }
+            if inputPosition == inputEnd {
+                if fileOffset < fileEnd {
+                    try load()
+                } else if !isBrimming {
+                    // zstd takes being asked again and again without input for an error.
+                    return false
+                }
+            }
             var source = ZSTD_inBuffer(src: input, size: inputEnd, pos: inputPosition)
             var target = ZSTD_outBuffer(dst: output, size: Self.outputBytes, pos: 0)
             try check(ZSTD_decompressStream(context, &target, &source))
@@ -57,6 +66,7 @@ final class StreamDecoder {
             inputPosition = source.pos
             position = 0
             end = target.pos
+            isBrimming = end == Self.outputBytes
             if end > 0 { return true }
             if inputPosition == inputEnd {
                 if fileOffset == fileEnd { return false }

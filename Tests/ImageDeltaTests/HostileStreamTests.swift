@@ -169,6 +169,27 @@ import Testing
         }
     }
 
+    @Test func manyChaptersMayGoWithoutBytesOfAStream() throws {
+        let workshop = try Workshop()
+        var random = SplitMix64(seed: 5)
+        let content = random.bytes(Int(Self.baseSize))
+        var control: [UInt8] = []
+        for value in [Self.baseSize, 0, 0] { control.appendVarint(value) }
+        let chapters = (1...100).map { number in
+            DeltaForge.Chapter(
+                output: 100, streams: number == 1 ? [control] : [],
+                digest: Array(Digest.sha256(content.prefix(number * 100)).bytes.prefix(8)))
+        }
+        var header = header(target: Self.baseSize)
+        header.targetDiffID = Digest.sha256(content)
+        let delta = try DeltaApply(path: try workshop.put("delta", DeltaForge.file(header, chapters)))
+        let output = Output()
+        try delta.run(
+            base: try TarFileBase(paths: [try workshop.put("base", content)]), resumption: delta.fromStart(),
+            sink: output.sink())
+        #expect(output.bytes == content)
+    }
+
     @Test func aBombDecodesNoMoreThanItsChapterAsksFor() throws {
         let workshop = try Workshop()
         // A zstd RLE block: four bytes for 100,000 of output, many times over.
