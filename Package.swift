@@ -127,7 +127,7 @@ let package = Package(
             "holdfast",
             [
                 "Base", "Model", "CLISupport", "Compose", "Operator", "Trust", "ReleaseBundle", "ImageDelta",
-                "ImageDeltaCreate",
+                "ImageDeltaCreate", "WireGuard",
                 argumentParser,
             ]),
         executable(

@@ -251,7 +251,7 @@ struct KernelChecks {
         try Machine.check(try device.synchronize(to: wanted).isEmpty, "nothing left to do")
         let compare = Self.now() - start
         Machine.say("  \(count) peers, emulated: load \(load) s, read \(read) s, read and compare \(compare) s")
-        try host.delete(name)
+        // Left to the machine's end: the kernel takes minutes to delete an interface with this many peers.
     }
 
     static func now() -> Double {
