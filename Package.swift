@@ -8,9 +8,10 @@ import PackageDescription
 //   1  Base                                        clock, digest, file system, errors
 //   2  Model SQLite Archive HTTPFetch              values and thin owners
 //   3  CLISupport Trust OCI ImageDelta DockerEngine WireGuard Compose
-//   4  ReleaseBundle ImageDeltaCreate HubProtocol
+//   4  ReleaseBundle ImageDeltaCreate HubProtocol TransparencyLog
 //   5  AgentCore Operator HubCore
-//   6  HubStore
+//   6  HubStore HubTokens
+//   7  HubAudit
 //   8  holdfast holdfast-agent holdfast-tuf        executables
 
 let swiftSettings: [SwiftSetting] = [
@@ -103,6 +104,7 @@ let package = Package(
         // Floor 4
         library("ReleaseBundle", ["Base", "Model", "Archive", "OCI", "Trust"]),
         library("ImageDeltaCreate", ["Base", "ImageDelta", "CZstd", "CDivsufsort"]),
+        library("TransparencyLog", ["Base", "Trust"]),
         library("HubProtocol", ["Base", "Model", "COpenSSL", "Trust", "WireGuard"]),
 
         // Floor 5
@@ -121,6 +123,10 @@ let package = Package(
 
         // Floor 6
         hubLibrary("HubStore", ["Base", "Model", "Archive", "OCI", "SQLite", "HubCore"]),
+        hubLibrary("HubTokens", ["Base", "Model", "Trust", "WireGuard", "HubCore"]),
+
+        // Floor 7
+        hubLibrary("HubAudit", ["Base", "Trust", "TransparencyLog", "HubCore", "HubStore"]),
 
         // Floor 8
         executable(
@@ -172,5 +178,8 @@ let package = Package(
         tests("HubProtocolTests", ["Base", "Trust", "WireGuard", "HubProtocol"]),
         tests("HubCoreTests", ["Base", "Model", "Trust", "WireGuard", "HubProtocol", "HubCore"]),
         tests("ConformanceTests", ["Base", "Model", "Archive", "SQLite", "HubCore", "HubStore"]),
+        tests("TransparencyLogTests", ["Base", "Trust", "TransparencyLog"]),
+        tests("HubTokensTests", ["Base", "Model", "Trust", "WireGuard", "HubCore", "HubTokens"]),
+        tests("HubAuditTests", ["Base", "Trust", "TransparencyLog", "HubCore", "HubStore", "HubAudit"]),
     ]
 )
