@@ -31,13 +31,17 @@ extension Repository {
         var roles: [RepositoryStatus.Role] = []
         for name in [TopLevel.root] + (try targetsRoles()) + [TopLevel.snapshot, TopLevel.timestamp] {
             let published = try published(name)
-            guard let draft = try current(name) else { continue }
-            let keys = try authorities(of: name, draft)?.last
+            let draft = try current(name)
+            // A role that nothing was written for yet has its keys already: they will be asked for.
+            guard
+                let keys = try draft.map({ try authorities(of: name, $0)?.last })
+                    ?? (TopLevel.all.contains(name) ? try publishedOrStagedRoot().keys(of: name) : nil)
+            else { continue }
             roles.append(
                 .init(
                     name: name, version: published?.version ?? 0, expires: published?.expires,
-                    keyIDs: keys?.keyIDs ?? [], threshold: Int(keys?.threshold ?? 0),
-                    targets: draft.signed["targets"]?.object?.count ?? 0))
+                    keyIDs: keys.keyIDs, threshold: Int(keys.threshold),
+                    targets: draft?.signed["targets"]?.object?.count ?? 0))
         }
         return RepositoryStatus(roles: roles, pending: try pending(), releases: try releases())
     }

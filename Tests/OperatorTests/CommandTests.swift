@@ -116,6 +116,9 @@ import Testing
         #expect(early.status == Base.ExitStatus.notTrusted.rawValue)
         #expect(early.errorOutput.contains("[operator.not-signed]"))
         #expect(try bench.fileSystem.status(bench.path("stick")) == nil)
+        let stranger = try await bench.run("repo sign @repo", keys: "keys-nobody")
+        #expect(stranger.status == Base.ExitStatus.notTrusted.rawValue)
+        #expect(stranger.errorOutput.contains("[operator.no-key]"))
 
         try await bench.succeed("repo sign @repo --passphrase-file @pass", keys: "keys-carol")
         try await bench.succeed("repo sign @repo --passphrase-file @pass", keys: "keys-alice")
@@ -204,7 +207,6 @@ import Testing
         Mistake("repo init @new", .usage, "cli.usage"), Mistake("keys show nobody", .noInput, "trust.key-not-found"),
         Mistake("repo init @repo --lab", .cannotCreate, "trust.repository-exists"),
         Mistake("repo status @nowhere", .noInput, "operator.no-repository"),
-        Mistake("repo sign @repo --keys @empty", .notTrusted, "operator.no-key"),
         Mistake("release list --repo @nowhere", .noInput, "operator.no-repository"),
         Mistake("release show shop --repo @repo", .usage, "operator.release-name"),
         Mistake("release show shop/9.9.9 --repo @repo", .noInput, "operator.release-not-found"),
@@ -213,8 +215,8 @@ import Testing
         Mistake("\(build) --version 2.0.0 --image web=oci:@web", .usage, "operator.image-source"),
         Mistake("\(build) --version 2.0.0 \(Bench.images) --image wbe=oci:@web", .usage, "operator.image-source"),
         Mistake("\(build) --version 2.0.0 --image web=tarball:x --image worker=oci:@worker", .usage, "oci.reference"),
-        Mistake("\(build) --version 2.0.0 --image web=oci:@nowhere --image worker=oci:@worker", .dataError, "oci.layout"),
-        Mistake("\(build) --version 2.0.0 --image web=docker:x/y --image worker=oci:@worker", .unavailable, "engine.unavailable"),
+        Mistake("\(build) --version 2.0.0 --image web=oci:@nowhere --image worker=oci:@worker", .noInput, "file.not-found"),
+        Mistake("\(build) --version 2.0.0 --image web=docker:x/y --image worker=oci:@worker", .unavailable, "engine.unreachable"),
         Mistake("\(build) --version 2.0.0 \(Bench.images) --ctr -4", .usage, "cli.usage"),
         Mistake("\(build) --version 2.0.0 \(Bench.images) --label x", .usage, "operator.value"),
         Mistake("\(build) --version 2.0.0 \(Bench.images) --arch arm64", .dataError, "oci.platform"),
