@@ -28,3 +28,8 @@ static inline int holdfast_clock_is_synchronised(void) {
     long answer = syscall(SYS_adjtimex, request);
     return answer >= 0 && answer != 5;
 }
+
+extern int malloc_trim(__SIZE_TYPE__ pad);
+
+/// Gives free heap pages back to the system.
+static inline void holdfast_release_heap(void) { malloc_trim(0); }

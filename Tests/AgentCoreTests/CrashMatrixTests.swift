@@ -9,15 +9,22 @@ import Trust
 
 /// An update, stopped at each of its durable operations in turn.
 @Suite struct CrashMatrixTests {
+    private struct Outcome {
+        var count = 0
+        var problems: [String] = []
+        /// What ran when the power had come back, before anything was imported again.
+        var version: String?
+    }
+
     /// Installs v1, then makes `fault` strike operation `index` of the update to v2. Nil index only counts.
-    private func scenario(_ fault: FaultPlan.Fault, at index: Int?) async throws -> (count: Int, problems: [String]) {
+    private func scenario(_ fault: FaultPlan.Fault, at index: Int?) async throws -> Outcome {
         let bench = try Bench()
         let device = bench.device
         var process = try await device.boot()
         try await bench.provision(process)
         try bench.lab.publish(bench.v1())
         try await bench.take(process)
-        guard try await device.converge(process) else { return (0, ["v1 did not converge"]) }
+        guard try await device.converge(process) else { return Outcome(problems: ["v1 did not converge"]) }
         try bench.lab.publish(bench.v2())
         let volumes = device.engine.update { Set($0.volumes.keys) }
 
@@ -36,6 +43,7 @@ import Trust
         if !(try await device.converge(process)) {
             problems.append("did not converge: \(await process.reconciler.currentReport().blocked.map(\.description))")
         }
+        let version = try await bench.version(process)
         problems += try await mismatches(process, device)
         if try await process.journal.trustState()?.floors["shop"]?.ctr ?? 0 < 1 { problems.append("a floor was lowered") }
         if case .restored = process.condition { problems.append("the journal was damaged") }
@@ -52,7 +60,7 @@ import Trust
         if !volumes.isSubset(of: device.engine.update { Set($0.volumes.keys) }) { problems.append("a volume is gone") }
         let staging = try FileSystem().list(process.store.stagingDirectory)
         if !staging.isEmpty { problems.append("left in staging: \(staging)") }
-        return (count, problems)
+        return Outcome(count: count, problems: problems, version: version)
     }
 
     /// What runs against what the journal wants: exactly one container per service, all of one release.
@@ -73,17 +81,23 @@ import Trust
     }
 
     @Test func theScenarioIsWorthwhile() async throws {
-        let (count, problems) = try await scenario(.kill, at: nil)
-        #expect(problems.isEmpty)
-        #expect(count > 40)
+        let outcome = try await scenario(.kill, at: nil)
+        #expect(outcome.problems.isEmpty)
+        #expect(outcome.count > 40)
     }
 
     @Test(arguments: [FaultPlan.Fault.kill, .tear, .fail(errno: ENOSPC), .fail(errno: EIO)])
     func anUpdateSurvives(_ fault: FaultPlan.Fault) async throws {
-        let (count, _) = try await scenario(.kill, at: nil)
+        let count = try await scenario(.kill, at: nil).count
+        var versions: [String] = []
         for index in 0..<count {
-            let (_, problems) = try await scenario(fault, at: index)
-            #expect(problems.isEmpty, "\(fault) at operation \(index): \(problems.joined(separator: "; "))")
+            let outcome = try await scenario(fault, at: index)
+            #expect(outcome.problems.isEmpty, "\(fault) at operation \(index): \(outcome.problems.joined(separator: "; "))")
+            versions.append(outcome.version ?? "none")
         }
+        // The faults did strike: an early one leaves the old release, a late one the new.
+        #expect(versions.first == "1.0.0")
+        #expect(versions.last == "2.0.0")
+        #expect(Set(versions) == ["1.0.0", "2.0.0"])
     }
 }

@@ -56,7 +56,7 @@ public final class LabDevice: Sendable {
             policy: policy, reserve: reserve)
         let clock = clock
         let importer = Importer(
-            journal: journal, reconciler: reconciler, store: store, fileSystem: fileSystem, layout: layout,
+            journal: journal, reconciler: reconciler, store: store, engine: engine, fileSystem: fileSystem, layout: layout,
             clockReading: { ClockReading(now: clock.now, isTrusted: true) }, reserve: 0, features: [],
             architecture: "amd64", threads: NIOThreadPool.singleton, logger: logger)
         return Process(journal: journal, condition: condition, reconciler: reconciler, importer: importer, store: store)

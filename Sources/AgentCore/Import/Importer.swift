@@ -14,6 +14,7 @@ public actor Importer {
     private let journal: Journal
     private let reconciler: Reconciler
     private let store: BlobStore
+    private let engine: any ContainerEngine
     private let fileSystem: FileSystem
     private let layout: StateLayout
     /// What the kernel and the configuration say of the clock.
@@ -26,13 +27,14 @@ public actor Importer {
     private var isRunning = false
 
     public init(
-        journal: Journal, reconciler: Reconciler, store: BlobStore, fileSystem: FileSystem, layout: StateLayout,
-        clockReading: @escaping @Sendable () -> ClockReading, reserve: Int64, features: Set<String>,
+        journal: Journal, reconciler: Reconciler, store: BlobStore, engine: any ContainerEngine,
+        fileSystem: FileSystem, layout: StateLayout, clockReading: @escaping @Sendable () -> ClockReading, reserve: Int64, features: Set<String>,
         architecture: String, threads: NIOThreadPool, logger: Logger
     ) {
         self.journal = journal
         self.reconciler = reconciler
         self.store = store
+        self.engine = engine
         self.fileSystem = fileSystem
         self.layout = layout
         self.clockReading = clockReading
@@ -136,13 +138,7 @@ public actor Importer {
             }
             total += blob.size - min(blob.size, try store.partialSize(blob.digest))
         }
-        let free = try fileSystem.freeSpace(store.root)
-        guard total + reserve <= free else {
-            throw AgentError(
-                .noSpace,
-                "importing \(pinned) needs \(ByteCount(total)) and \(ByteCount(reserve)) in reserve, \(ByteCount(free)) are free",
-                hint: "free space where \(layout.root) lies")
-        }
+        try await checkSpace(pinned, copying: total)
         let size = missing.reduce(Int64(0)) { $0 + $1.size }
         // Copying blocks on the disk; the pool of the event loops and actors is not for that.
         try await threads.runIfActive {
@@ -157,5 +153,40 @@ public actor Importer {
                 before += blob.size
             }
         }
+    }
+
+    /// Refuses what would not fit, before a byte is written: the store's blobs, and the engine's layers where both
+    /// lie on one disk.
+    private func checkSpace(_ pinned: PinnedRelease, copying total: Int64) async throws {
+        try check(pinned, needs: total, at: store.root, beside: reserve)
+        guard let (root, layers) = await engineNeed(pinned.release) else { return }
+        let isShared = try fileSystem.status(root)?.device == fileSystem.status(store.root)?.device
+        try check(pinned, needs: isShared ? total + layers : layers, at: root, beside: reserve)
+    }
+
+    private func check(_ pinned: PinnedRelease, needs: Int64, at path: String, beside reserve: Int64) throws {
+        let free = try fileSystem.freeSpace(path)
+        guard needs + reserve <= free else {
+            throw AgentError(
+                .noSpace,
+                "importing \(pinned) needs \(ByteCount(needs)) and \(ByteCount(reserve)) in reserve, \(ByteCount(free)) are free",
+                hint: "free space where \(path) lies")
+        }
+    }
+
+    /// Bytes of the layers that the engine lacks, and where it keeps them. Nil when the engine cannot be asked now,
+    /// keeps them elsewhere, or when a service's old image makes way first: the planner then has the last word.
+    private func engineNeed(_ release: Release) async -> (root: String, bytes: Int64)? {
+        guard !release.services.values.contains(where: { $0.strategy == .deleteThenDownload }),
+            let root = try? await engine.version().dataRoot, let known = try? await engine.images(),
+            (try? fileSystem.status(root)) != nil
+        else { return nil }
+        let present = Set(known.map(\.id))
+        var lacking: [Digest: Int64] = [:]
+        for image in release.images.values where !present.contains(image.config.digest) {
+            guard let layers = try? await engine.presentLayers(of: image.layers.map(\.diffID)) else { return nil }
+            for layer in image.layers where !layers.contains(layer.diffID) { lacking[layer.diffID] = layer.uncompressedSize }
+        }
+        return (root, lacking.values.reduce(0, +))
     }
 }

@@ -13,6 +13,12 @@ public final class Heartbeat: Sendable {
 
     public func beat() { last.store(monotonic(), ordering: .relaxed) }
 
+    /// A beat that also covers a call that may rightly take up to `duration`.
+    public func beat(covering duration: Duration) {
+        let seconds = UInt64(min(max(0, duration.components.seconds), 86_400))
+        last.store(monotonic() + seconds * 1_000_000_000, ordering: .relaxed)
+    }
+
     /// Nanoseconds since the last beat.
     public var age: UInt64 {
         let now = monotonic()

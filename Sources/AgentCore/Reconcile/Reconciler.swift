@@ -1,4 +1,5 @@
 import Base
+import CLinux
 import Logging
 import Model
 import SQLite
@@ -333,7 +334,9 @@ public actor Reconciler {
         case .createContainer(let spec): _ = try await engine.createContainer(spec)
         case .startContainer(let id, _): try await engine.startContainer(id)
         case .unpauseContainer(let id, _): try await engine.unpauseContainer(id)
-        case .stopContainer(let id, _, let grace): try await engine.stopContainer(id, grace: grace)
+        case .stopContainer(let id, _, let grace):
+            environment.heartbeat.beat(covering: grace)
+            try await engine.stopContainer(id, grace: grace)
         case .renameContainer(let id, let name): try await engine.renameContainer(id, to: name)
         case .removeContainer(let id, _): try await engine.removeContainer(id)
         case .removeNetwork(let name): try await engine.removeNetwork(name)
@@ -394,5 +397,7 @@ public actor Reconciler {
         }
         reserve.restore()
         await environment.journal.releaseMemory()
+        // What an import or an update took from the heap goes back to the system, not to the next one.
+        holdfast_release_heap()
     }
 }
