@@ -11,7 +11,7 @@ import PackageDescription
 //   4  ReleaseBundle ImageDeltaCreate HubProtocol TransparencyLog
 //   5  AgentCore Operator HubCore
 //   6  HubStore HubTokens
-//   7  HubAudit
+//   7  HubAudit HubReports
 //   8  holdfast holdfast-agent holdfast-tuf        executables
 
 let swiftSettings: [SwiftSetting] = [
@@ -126,6 +126,7 @@ let package = Package(
         hubLibrary("HubTokens", ["Base", "Model", "Trust", "WireGuard", "HubCore"]),
 
         // Floor 7
+        hubLibrary("HubReports", ["Base", "Trust", "HubProtocol", "HubCore", "HubStore"]),
         hubLibrary("HubAudit", ["Base", "Trust", "TransparencyLog", "HubCore", "HubStore"]),
 
         // Floor 8
@@ -181,5 +182,8 @@ let package = Package(
         tests("TransparencyLogTests", ["Base", "Trust", "TransparencyLog"]),
         tests("HubTokensTests", ["Base", "Model", "Trust", "WireGuard", "HubCore", "HubTokens"]),
         tests("HubAuditTests", ["Base", "Trust", "TransparencyLog", "HubCore", "HubStore", "HubAudit"]),
+        tests(
+            "HubReportsTests",
+            ["Base", "Model", "Trust", "WireGuard", "HubProtocol", "HubCore", "HubStore", "HubReports"]),
     ]
 )

@@ -1,0 +1,105 @@
+import Base
+import HubCore
+import HubProtocol
+import HubStore
+import Trust
+
+/// Takes in what devices report: checks each envelope with the device's own key, and hands the envelopes as they
+/// came to the store, which keeps each once and commits those of many devices together.
+///
+/// The signed bytes are what is kept: they prove later who said it, without trust in this hub.
+public struct ReportReceiver: Sendable {
+    /// Envelopes of one call.
+    public static let batch = 100
+
+    public enum Refusal: String, Sendable, CaseIterable {
+        case malformed
+        /// Not by the device's signing key, or says it is another device's.
+        case untrusted
+        /// Too far ahead of what was acknowledged; send what is missing first.
+        case ahead
+        /// Other bytes came under this number before: this device, or its key, exists twice.
+        case conflict
+    }
+
+    public struct Receipt: Sendable, Equatable {
+        /// By epoch the number up to which everything is durable; the device may forget that much.
+        public var acknowledged: [Int64: Int64] = [:]
+        /// By place in the call.
+        public var refused: [Int: Refusal] = [:]
+
+        public init(acknowledged: [Int64: Int64] = [:], refused: [Int: Refusal] = [:]) {
+            self.acknowledged = acknowledged
+            self.refused = refused
+        }
+    }
+
+    private let store: any MetadataStore
+    private let clock: SystemClock
+
+    public init(store: any MetadataStore, clock: SystemClock = .live) {
+        self.store = store
+        self.clock = clock
+    }
+
+    /// Takes envelopes of one device; what is good is taken whatever else is in the call.
+    ///
+    /// - Parameter device: by the tunnel and the token that the call came with; active.
+    /// - Throws: `hub.device-state`, `hub.limit`, and what the store throws: then nothing counts as taken.
+    public func receive(_ envelopes: [[UInt8]], from device: Device) async throws -> Receipt {
+        guard device.state == .active, let key = device.reportKey else {
+            throw HubError(.deviceState, "device \(device.id)", "is \(device.state.rawValue) and may not report")
+        }
+        guard envelopes.count <= Self.batch else {
+            throw HubError(.limit, "report", "\(envelopes.count) envelopes, at most \(Self.batch)")
+        }
+        var receipt = Receipt()
+        var segments: [(place: Int, segment: ReportSegment)] = []
+        for (place, bytes) in envelopes.enumerated() {
+            switch Self.segment(bytes, of: device.id, key: key) {
+            case .success(let segment): segments.append((place, segment))
+            case .failure(let refusal): receipt.refused[place] = refusal.reason
+            }
+        }
+        guard !segments.isEmpty else { return receipt }
+        let outcomes = try await store.ingest(segments.map(\.segment))
+        var conflicts: [AuditEvent] = []
+        for ((place, segment), outcome) in zip(segments, outcomes) {
+            let known = receipt.acknowledged[segment.epoch] ?? 0
+            receipt.acknowledged[segment.epoch] = max(known, outcome.acknowledged)
+            switch outcome.fate {
+            case .stored, .duplicate: continue
+            case .ahead: receipt.refused[place] = .ahead
+            case .conflict:
+                receipt.refused[place] = .conflict
+                conflicts.append(alarm(segment))
+            }
+        }
+        if !conflicts.isEmpty { try await store.commit(Commit([], events: conflicts)) }
+        return receipt
+    }
+
+    private struct Refused: Error { var reason: Refusal }
+
+    private static func segment(
+        _ bytes: [UInt8], of device: DeviceID, key: Trust.PublicKey
+    ) -> Result<ReportSegment, Refused> {
+        do {
+            let report = try ReportEnvelope(verifying: bytes, by: key)
+            guard report.device == device.text else { return .failure(Refused(reason: .untrusted)) }
+            return .success(
+                ReportSegment(device: device, epoch: report.epoch, sequence: report.sequence, body: bytes))
+        } catch {
+            return .failure(Refused(reason: error.reason == .signatureInvalid ? .untrusted : .malformed))
+        }
+    }
+
+    private func alarm(_ segment: ReportSegment) -> AuditEvent {
+        AuditEvent(
+            .reportConflict, at: clock.now(), actor: "device:\(segment.device)", subject: "device:\(segment.device)",
+            fields: [
+                "epoch": String(segment.epoch), "sequence": String(segment.sequence),
+                "digest": Digest.sha256(segment.body).description,
+            ])
+    }
+}
