@@ -159,6 +159,7 @@ let package = Package(
         tests("BaseTests", ["Base"]),
         tests("ArchiveTests", ["Archive", "Base"]),
         tests("OCITests", ["Archive", "Base", "Model", "OCI"]),
+        tests("ReleaseBundleTests", ["Archive", "Base", "Model", "OCI", "ReleaseBundle", "Trust"]),
         tests("ModelTests", ["Model"]),
         tests("WireGuardTests", ["Base", "CMnl", "WireGuard"]),
         tests("IntegrationTests", ["AgentCore", "Base", "Model", "DockerEngine", "EngineTestSupport", "Trust", logging]),

@@ -106,7 +106,7 @@ public enum OCILimits {
     /// JSON values of any document.
     public static let jsonValues = 200_000
     /// Files of an archive.
-    public static let entries = 200_000
+    public static let entries = 20_000
     /// Bytes of a name inside an archive.
     public static let nameBytes = 1024
     /// Bytes of one uncompressed layer.

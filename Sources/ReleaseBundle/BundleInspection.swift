@@ -151,36 +151,52 @@ extension BundleReader {
         let blobs = try layout.blobs.all()
         let total = blobs.reduce(0) { $0 + $1.size }
         var result = BundleVerification(blobs: 0, bytes: 0, problems: [], missing: [])
+        var problems: [BundleVerification.Problem] = []
+        var missing: Set<Release.Blob> = []
+        // What the index and the releases say of a blob's size is known before it is hashed.
+        var sizes: [Digest: Int64] = [:]
+        for descriptor in layout.index.manifests { sizes[descriptor.blob.digest] = descriptor.blob.size }
+        for offer in offers {
+            try Self.gathering(&problems) {
+                let release = try release(offer)
+                for blob in release.requiredBlobs {
+                    sizes[blob.digest] = blob.size
+                    if try blobSize(blob.digest) == nil { missing.insert(blob) }
+                }
+            }
+        }
         for blob in blobs {
-            do {
-                try reader(blob).forEachChunk {
+            try Self.gathering(&problems) {
+                try reader(Release.Blob(digest: blob.digest, size: sizes[blob.digest] ?? blob.size)).forEachChunk {
                     result.bytes += Int64($0.count)
                     try progress(result.bytes, total)
                 }
-            } catch let error as any CodedError {
-                result.problems.append(.init(code: error.code, message: error.message))
             }
             result.blobs += 1
         }
-        var missing: Set<Release.Blob> = []
-        for offer in offers {
-            do {
-                let release = try Release(decoding: try document(offer.document, limit: ReleaseLimits.documentSize))
-                guard release.app == offer.app, release.version == offer.version, release.ctr == offer.ctr else {
-                    throw BundleError(.release, path, "\(offer.app) \(offer.version) is listed as another release")
-                }
-                for blob in release.requiredBlobs {
-                    switch try blobSize(blob.digest) {
-                    case nil: missing.insert(blob)
-                    case blob.size: continue
-                    default: try requireSize(blob)
-                    }
-                }
-            } catch let error as any CodedError {
-                result.problems.append(.init(code: error.code, message: error.message))
-            }
-        }
+        result.problems = problems
         result.missing = missing.sorted { $0.digest < $1.digest }
         return result
+    }
+
+    /// The document of an offer, which must be the release it is listed as.
+    private func release(_ offer: BundleOffer) throws -> Release {
+        let release = try Release(decoding: try document(offer.document, limit: ReleaseLimits.documentSize))
+        guard release.app == offer.app, release.version == offer.version, release.ctr == offer.ctr else {
+            throw BundleError(.release, path, "\(offer.app) \(offer.version) is listed as another release")
+        }
+        return release
+    }
+
+    /// Notes a coded error as a problem, each once; any other error goes on.
+    private static func gathering(
+        _ problems: inout [BundleVerification.Problem], _ body: () throws -> Void
+    ) throws {
+        do {
+            try body()
+        } catch let error as any CodedError {
+            let problem = BundleVerification.Problem(code: error.code, message: error.message)
+            if !problems.contains(problem) { problems.append(problem) }
+        }
     }
 }
