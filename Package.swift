@@ -161,7 +161,7 @@ let package = Package(
         tests("OCITests", ["Archive", "Base", "Model", "OCI"]),
         tests("ReleaseBundleTests", ["Archive", "Base", "Model", "OCI", "ReleaseBundle", "Trust"]),
         tests("ModelTests", ["Model"]),
-        tests("WireGuardTests", ["Base", "CMnl", "WireGuard"]),
+        tests("WireGuardTests", ["Base", "CMnl", "Trust", "WireGuard"]),
         tests("IntegrationTests", ["AgentCore", "Base", "Model", "DockerEngine", "EngineTestSupport", "Trust", logging]),
         tests("DockerEngineTests", ["Base", "Model", "DockerEngine", "EngineTestSupport", nioCore, nioPosix]),
         tests("TrustTests", ["Base", "Model", "SQLite", "Trust"]),

@@ -171,4 +171,24 @@ struct DifferentialTests {
             #expect(difference.isEmpty, "round \(round)")
         }
     }
+
+    @Test func aPortThatIsTakenIsTheDaemonsErrorAndTheRestStays() throws {
+        let lab = try NetworkLab("dh", hosts: ["a"])
+        let (first, second) = (try lab.interfaceName("a"), try lab.interfaceName("b"))
+        let one = try lab.create(first, on: "a")
+        let other = try lab.create(second, on: "a")
+        try lab.inside("a") {
+            for name in [first, second] { try NetworkLinks().set(name, up: true) }
+            try one.apply(DeviceDifference(privateKey: .repeating(1), listenPort: 40_001))
+            try other.apply(DeviceDifference(privateKey: .repeating(2), listenPort: 40_002))
+            let error = #expect(throws: WireGuardError.self) { try other.apply(DeviceDifference(listenPort: 40_001)) }
+            guard case .system(_, let element, let code, _)? = error else {
+                Issue.record("\(String(describing: error))")
+                return
+            }
+            #expect(element == second.text)
+            #expect(code == EADDRINUSE)
+            #expect(try one.read().listenPort == 40_001)
+        }
+    }
 }

@@ -247,6 +247,26 @@ import Testing
         #expect(transport.sent.count == 4)
     }
 
+    @Test func readsAgainWhenTheDumpEndsWithEINTR() throws {
+        var interrupted = Answer.done(2)
+        interrupted.replaceSubrange(16..<20, with: withUnsafeBytes(of: -EINTR) { Array($0) })
+        let (device, transport) = device([
+            [Answer.family(1), Answer.ack(1)], [interrupted],
+            [Answer.device(3, hex("0800 0200 77673000")), Answer.done(3)],
+        ])
+        #expect(try device.read() == DeviceState(name: "wg0"))
+        #expect(transport.sent.count == 3)
+    }
+
+    @Test func reportsADumpThatEndsWithAnError() {
+        var failed = Answer.done(2)
+        failed.replaceSubrange(16..<20, with: withUnsafeBytes(of: -ENOMEM) { Array($0) })
+        let (device, _) = device([[Answer.family(1), Answer.ack(1)], [failed]])
+        #expect(throws: WireGuardError.system(operation: "read", element: "wg0", errno: ENOMEM, detail: "")) {
+            try device.read()
+        }
+    }
+
     @Test func givesUpOnADumpThatNeverHolds() {
         let attempts = NetlinkExchange.maxDumpAttempts
         let (device, _) = device(
