@@ -176,7 +176,10 @@ let package = Package(
         tests("ComposeTests", ["Base", "Model", "Compose"]),
         tests(
             "OperatorTests",
-            ["Archive", "Base", "Compose", "Model", "OCI", "Operator", "ReleaseBundle", "Trust", "holdfast"]),
+            [
+                "Archive", "Base", "Compose", "DockerEngine", "EngineTestSupport", "Model", "OCI", "Operator",
+                "ReleaseBundle", "Trust", "holdfast",
+            ]),
         tests("HubProtocolTests", ["Base", "Trust", "WireGuard", "HubProtocol"]),
         tests("HubCoreTests", ["Base", "Model", "Trust", "WireGuard", "HubProtocol", "HubCore"]),
         tests("ConformanceTests", ["Base", "Model", "Archive", "SQLite", "HubCore", "HubStore"]),

@@ -325,8 +325,22 @@ struct ServiceReader {
     private mutating func readExtension() throws(ComposeError) {
         guard let field = reader.take("x-holdfast") else { return }
         var own = try FieldReader(field)
-        if let strategy = own.take("strategy") { service.strategy = try strategy.choice() }
+        if let strategy = own.take("strategy") {
+            service.strategy = try strategy.choice()
+            if service.strategy == .handOver { try refuseHandOverOfFixedPlaces(strategy) }
+        }
         try own.finish(extensions: false)
+    }
+
+    /// Old and new run side by side for a while: what only one of them can hold would fail every update.
+    private func refuseHandOverOfFixedPlaces(_ field: Field) throws(ComposeError) {
+        let port = service.ports.compactMap(\.published).first.map { "host port \($0)" }
+        let address = service.networks.values.compactMap { $0.ipv4Address ?? $0.ipv6Address }.first
+        let host = service.networkMode == "host" ? "the host's network" : nil
+        guard let place = port ?? address.map({ "the address \($0)" }) ?? host else { return }
+        throw field.fail(
+            .value, "hand-over runs the new container beside the old one, and both want \(place)",
+            hint: "choose another strategy, or let a service that is not handed over hold it")
     }
 
     // MARK: Resources
