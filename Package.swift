@@ -63,6 +63,7 @@ let package = Package(
         .executable(name: "holdfast-agent", targets: ["holdfast-agent"]),
         .executable(name: "holdfast-tuf", targets: ["holdfast-tuf"]),
         .library(name: "ImageDelta", targets: ["ImageDelta"]),
+        .library(name: "Trust", targets: ["Trust"]),
         .library(name: "WireGuard", targets: ["WireGuard"]),
     ],
     dependencies: [

@@ -7,7 +7,7 @@ import Model
 /// a hundred allocations for each; the tape costs 16 bytes a value and materialises what is asked for.
 /// The parser is strict: RFC 8259, bounded depth and count, no duplicate keys, valid UTF-8, except that
 /// control characters may stand literally in strings, as OLPC canonical JSON writes them.
-struct JSONTape: Sendable {
+final class JSONTape: Sendable {
     enum Kind: UInt8, Sendable { case null, bool, integer, fraction, string, escapedString, array, object }
 
     struct Node: Sendable {
@@ -44,6 +44,29 @@ struct JSONTape: Sendable {
     var root: JSONNode { JSONNode(tape: self, index: 0) }
 }
 
+/// The members of one object in key order, for many look-ups: built once, then a binary search each.
+struct JSONIndex: Sendable {
+    private let tape: JSONTape
+    private let members: [UInt32]
+
+    init(_ object: JSONNode) {
+        tape = object.tape
+        members = object.isObject ? object.tape.sortedMembers(of: object.index).map(UInt32.init) : []
+    }
+
+    subscript(key: String) -> JSONNode? {
+        let wanted = Array(key.utf8)
+        var (low, high) = (0, members.count)
+        while low < high {
+            let middle = (low + high) / 2
+            let order = JSONNode(tape: tape, index: Int(members[middle])).compare(wanted)
+            if order == 0 { return JSONNode(tape: tape, index: Int(members[middle]) + 1) }
+            if order < 0 { low = middle + 1 } else { high = middle }
+        }
+        return nil
+    }
+}
+
 /// One value on a tape.
 struct JSONNode: Sendable {
     let tape: JSONTape
@@ -70,6 +93,20 @@ struct JSONNode: Sendable {
             return tape.bytes[Int(node.start)..<Int(node.start + node.length)].elementsEqual(text)
         case .escapedString: return decodedBytes() == text
         default: return false
+        }
+    }
+
+    /// Order of a string's UTF-8 bytes against `text`: negative, zero or positive.
+    fileprivate func compare(_ text: [UInt8]) -> Int {
+        let node = tape.nodes[index]
+        if node.kind == .escapedString {
+            return decodedBytes().withUnsafeBufferPointer { own in
+                text.withUnsafeBufferPointer { TapeBuilder.order(own, $0) }
+            }
+        }
+        return tape.bytes.withUnsafeBufferPointer { bytes in
+            let own = UnsafeBufferPointer(rebasing: bytes[Int(node.start)..<Int(node.start + node.length)])
+            return text.withUnsafeBufferPointer { TapeBuilder.order(own, $0) }
         }
     }
 

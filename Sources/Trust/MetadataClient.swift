@@ -347,16 +347,15 @@ struct MetadataClient {
     }
 
     private mutating func commit(_ role: String, _ bytes: [UInt8]?) async throws(TrustError) {
-        var next = trusted
-        next.set(role, bytes)
+        // Changed in place: a copy of the delegated roles at each of a thousand bins would be quadratic.
+        let old = trusted[role]
+        trusted.set(role, bytes)
         do {
-            try await accept(next, role, bytes)
-        } catch let error as TrustError {
-            throw error
+            try await accept(trusted, role, bytes)
         } catch {
-            throw TrustError(.persistFailed, role, describe(error))
+            trusted.set(role, old)
+            throw error as? TrustError ?? TrustError(.persistFailed, role, describe(error))
         }
-        trusted = next
     }
 }
 

@@ -57,7 +57,7 @@ public struct PublicKey: Sendable, Hashable {
 final class VerificationKey: @unchecked Sendable {
     private let handle: OpaquePointer
     private let scheme: PublicKey.Scheme
-    /// DER SubjectPublicKeyInfo: equal for one key under any keyid or spelling.
+    /// The raw key of ed25519, else DER SubjectPublicKeyInfo: equal for one key under any keyid or spelling.
     let identity: [UInt8]
 
     /// RSA moduli, in bits. Below is breakable; above costs a device seconds a signature.
@@ -74,19 +74,26 @@ final class VerificationKey: @unchecked Sendable {
         guard key.value.utf8.count <= limits.keyBytes, let handle = Self.load(key.value, scheme) else {
             throw TrustError(.keyMalformed, keyID, "the public key is no \(scheme.rawValue) key")
         }
-        var der: UnsafeMutablePointer<UInt8>?
-        let length = i2d_PUBKEY(handle, &der)
-        guard length > 0, let der else {
+        guard let identity = Self.identity(of: handle, key, scheme) else {
             EVP_PKEY_free(handle)
             throw TrustError(.keyMalformed, keyID, "the public key cannot be encoded")
         }
-        identity = Array(UnsafeBufferPointer(start: der, count: Int(length)))
-        CRYPTO_free(der, #file, #line)
+        self.identity = identity
         self.handle = handle
         self.scheme = scheme
     }
 
     deinit { EVP_PKEY_free(handle) }
+
+    private static func identity(of handle: OpaquePointer, _ key: PublicKey, _ scheme: PublicKey.Scheme) -> [UInt8]? {
+        // OpenSSL's encoder costs more than an ed25519 verification; such a key is its 32 bytes.
+        if scheme == .ed25519 { return Hex.decode(key.value) }
+        var der: UnsafeMutablePointer<UInt8>?
+        let length = i2d_PUBKEY(handle, &der)
+        guard length > 0, let der else { return nil }
+        defer { CRYPTO_free(der, #file, #line) }
+        return Array(UnsafeBufferPointer(start: der, count: Int(length)))
+    }
 
     private static func load(_ text: String, _ scheme: PublicKey.Scheme) -> OpaquePointer? {
         if scheme == .ed25519 {

@@ -63,6 +63,7 @@ struct TargetsMetadata: Sendable {
     let document: SignedMetadata
     let role: String
     private let targets: JSONNode
+    private let index: JSONIndex
     private let delegations: JSONNode?
     private let keys: [String: PublicKey]
     private let succinct: SuccinctRoles?
@@ -76,6 +77,7 @@ struct TargetsMetadata: Sendable {
             throw TrustError(.metadataMalformed, role, "no \"targets\" object")
         }
         self.targets = targets
+        index = JSONIndex(targets)
         delegations = document.signed["delegations"]
         guard let delegations else {
             keys = [:]
@@ -119,7 +121,7 @@ struct TargetsMetadata: Sendable {
     }
 
     func target(_ path: TargetPath) throws(TrustError) -> TargetFile? {
-        guard let node = targets[path.text] else { return nil }
+        guard let node = index[path.text] else { return nil }
         return try TargetFile(path: path.text, node)
     }
 

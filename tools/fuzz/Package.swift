@@ -14,6 +14,10 @@ let package = Package(
     dependencies: [.package(name: "holdfast", path: "../..")],
     targets: [
         fuzz("ImageDelta", ["ImageDelta"]),
+        fuzz("TrustEnvelope", ["Trust"]),
+        fuzz("TrustJSON", ["Trust"]),
+        fuzz("TrustKey", ["Trust"]),
+        fuzz("TrustMetadata", ["Trust"]),
         fuzz("WireGuardNetlink", ["WireGuard"]),
         fuzz("WireGuardUAPI", ["WireGuard"]),
     ]
