@@ -259,8 +259,8 @@ struct MetadataClient {
         guard path.utf8.count <= limits.nameBytes else {
             throw TrustError(.targetNotFound, String(path.prefix(64)), "the target path is too long")
         }
+        if let found = try targets.target(path) { return found }
         let target = TargetPath(path)
-        if let found = try targets.target(target) { return found }
         // The last of `pending` is next, so children are pushed in reverse.
         var pending = Array(targets.delegations(for: target).reversed())
         var visited: Set<String> = []
@@ -273,7 +273,7 @@ struct MetadataClient {
             }
             visited.insert(delegation.role)
             let role = try await loadTargets(role: delegation.role, keys: delegation.keys)
-            if let found = try role.target(target) { return found }
+            if let found = try role.target(path) { return found }
             // 5.6.7.2.1: nothing after a terminating delegation is looked at, only what is below it.
             if delegation.isTerminating { pending = [] }
             pending += role.delegations(for: target).reversed()

@@ -120,9 +120,9 @@ struct TargetsMetadata: Sendable {
         return result
     }
 
-    func target(_ path: TargetPath) throws(TrustError) -> TargetFile? {
-        guard let node = index[path.text] else { return nil }
-        return try TargetFile(path: path.text, node)
+    func target(_ path: String) throws(TrustError) -> TargetFile? {
+        guard let node = index[path] else { return nil }
+        return try TargetFile(path: path, node)
     }
 
     /// Visits every target in document order.

@@ -37,7 +37,7 @@ public enum UntrustedInput: String, CaseIterable, Sendable {
         default:
             let targets = try TargetsMetadata(parsing: document, role: "fuzz", limits: limits)
             let path = TargetPath("web/1.0.0.release.json")
-            _ = try targets.target(path)
+            _ = try targets.target(path.text)
             _ = targets.delegations(for: path)
             for delegation in targets.allDelegations.prefix(64) { _ = delegation.matches(path) }
             try targets.forEachTarget { (file) throws(TrustError) in _ = try? ReleaseTarget(file) }
