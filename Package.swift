@@ -11,7 +11,7 @@ import PackageDescription
 //   4  ReleaseBundle ImageDeltaCreate HubProtocol TransparencyLog
 //   5  AgentCore Operator HubCore
 //   6  HubStore HubTokens
-//   7  HubAudit HubReports
+//   7  HubAudit HubEnrolment HubReports
 //   8  holdfast holdfast-agent holdfast-tuf        executables
 
 let swiftSettings: [SwiftSetting] = [
@@ -127,6 +127,7 @@ let package = Package(
         hubLibrary("HubTokens", ["Base", "Model", "Trust", "WireGuard", "HubCore"]),
 
         // Floor 7
+        hubLibrary("HubEnrolment", ["Base", "WireGuard", "HubProtocol", "HubCore", "HubStore"]),
         hubLibrary("HubReports", ["Base", "Trust", "HubProtocol", "HubCore", "HubStore"]),
         hubLibrary("HubAudit", ["Base", "Trust", "TransparencyLog", "HubCore", "HubStore"]),
 
@@ -190,5 +191,8 @@ let package = Package(
         tests(
             "HubReportsTests",
             ["Base", "Model", "Trust", "WireGuard", "HubProtocol", "HubCore", "HubStore", "HubReports"]),
+        tests(
+            "HubEnrolmentTests",
+            ["Base", "Trust", "WireGuard", "HubProtocol", "HubCore", "HubStore", "HubEnrolment"]),
     ]
 )
