@@ -84,7 +84,8 @@ final class PlanWorld {
         case .stopContainer(let container, _, _), .removeContainer(let container, _): id = container
         default: return
         }
-        guard let app = desired[item.app], let old = engine.update({ $0.entries[id]?.container }) else { return }
+        guard let app = desired[item.app], let old = engine.update({ $0.entries.values.first { $0.container.name == id }?.container })
+        else { return }
         guard old.state == .running else { return }
         let images = engine.update { $0.images }
         let target = app.target.release

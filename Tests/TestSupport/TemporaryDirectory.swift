@@ -5,8 +5,9 @@ import Glibc
 public final class TemporaryDirectory: Sendable {
     public let path: String
 
-    public init() throws {
-        let base = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
+    /// - Parameter base: where to make it instead.
+    public init(in base: String? = nil) throws {
+        let base = base ?? getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
         var template = Array("\(base)/holdfast-test-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else {
             throw FileSystemError(operation: "make directory", path: base, errno: errno)

@@ -19,7 +19,8 @@ extension AgentService {
         let desired = try await journal.desired()
         document["apps"] = .array(desired.map { app(status: $0, report) })
         document["healthy"] = .bool(
-            report.settled.count == desired.count && report.journalTrouble == nil && report.blocked.isEmpty)
+            device != nil && report.settled.count == desired.count && report.journalTrouble == nil
+                && report.blocked.isEmpty)
         return .object(document)
     }
 

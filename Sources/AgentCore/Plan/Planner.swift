@@ -187,10 +187,10 @@ private struct AppPlanner {
         where service.image == manifest {
             for old in others(than: specs.containers[name], of: name) {
                 if isAlive(old) {
-                    emit(.stopContainer(old.id, service: name, grace: grace(of: old)))
+                    emit(.stopContainer(old.name, service: name, grace: grace(of: old)))
                 }
                 guard service.strategy == .deleteThenDownload else { continue }
-                emit(.removeContainer(old.id, service: name))
+                emit(.removeContainer(old.name, service: name))
             }
             guard service.strategy == .deleteThenDownload else { continue }
             for tag in oldTags(of: name, keeping: specs) { emit(.removeImage(tag: tag)) }
@@ -221,10 +221,10 @@ private struct AppPlanner {
                 continue
             }
             if own.state == .dead || own.state == .removing {
-                emit(.removeContainer(own.id, service: name))
+                emit(.removeContainer(own.name, service: name))
             } else if let made = input.observed.fingerprints[own.id], made != own.fingerprint {
                 // Changed by hand. The name is freed first, so that its successor is made before it stops.
-                emit(.renameContainer(own.id, to: "\(own.name)-changed-\(own.id.prefix(8))"))
+                emit(.renameContainer(own.name, to: "\(own.name)-changed-\(own.id.prefix(8))"))
             }
         }
     }
@@ -258,7 +258,7 @@ private struct AppPlanner {
         let release = app.target.release
         var started: Set<String> = []
         for old in containers where release.services[old.service] == nil && isAlive(old) {
-            emit(.stopContainer(old.id, service: old.service, grace: grace(of: old)))
+            emit(.stopContainer(old.name, service: old.service, grace: grace(of: old)))
         }
         for name in specs.order {
             guard let service = release.services[name], let spec = specs.containers[name], let own = container(of: spec)
@@ -268,15 +268,15 @@ private struct AppPlanner {
             if case .stopped = condition {
                 guard dependenciesAllow(name, service, specs, started: started) else { continue }
                 if service.strategy != .handOver {
-                    for old in living { emit(.stopContainer(old.id, service: name, grace: grace(of: old))) }
+                    for old in living { emit(.stopContainer(old.name, service: name, grace: grace(of: old))) }
                 }
                 freePorts(of: own, specs)
-                emit(.startContainer(own.id, service: name))
+                emit(.startContainer(own.name, service: name))
                 started.insert(name)
             } else if case .paused = condition {
-                emit(.unpauseContainer(own.id, service: name))
+                emit(.unpauseContainer(own.name, service: name))
             } else if service.strategy != .handOver || condition.isUp || condition == .completed {
-                for old in living { emit(.stopContainer(old.id, service: name, grace: grace(of: old))) }
+                for old in living { emit(.stopContainer(old.name, service: name, grace: grace(of: old))) }
             }
         }
     }
@@ -287,7 +287,7 @@ private struct AppPlanner {
         let current = Set(specs.containers.values.compactMap { container(of: $0)?.id })
         for old in containers where isAlive(old) && !current.contains(old.id) {
             guard !wanted.isDisjoint(with: old.publishedPorts.map(Self.portKey)) else { continue }
-            let stop = Step.stopContainer(old.id, service: old.service, grace: grace(of: old))
+            let stop = Step.stopContainer(old.name, service: old.service, grace: grace(of: old))
             if !steps.contains(stop) { emit(stop) }
         }
     }
@@ -364,8 +364,9 @@ private struct AppPlanner {
             block(.waitingForHealth(service: name, health: own.health))
             _ = checkWindow(own.name, failure: { .notHealthyInTime(service: name, seconds: $0) })
         case .unhealthy:
-            block(.unhealthy(service: name, output: own.healthOutput))
-            giveUp(.unhealthy(service: name, output: own.healthOutput))
+            let output = Self.firstLine(own.healthOutput)
+            block(.unhealthy(service: name, output: output))
+            giveUp(.unhealthy(service: name, output: output))
         case .failed:
             block(.exited(service: name, code: own.exitCode, outOfMemory: own.outOfMemory))
             giveUp(.exited(service: name, code: own.exitCode, outOfMemory: own.outOfMemory))
@@ -374,6 +375,10 @@ private struct AppPlanner {
             giveUp(.crashLoop(service: name, restarts: own.restartCount, lastExit: own.exitCode))
         case .up, .completed, .stopped, .paused: return
         }
+    }
+
+    private static func firstLine(_ text: String) -> String {
+        text.split(whereSeparator: \.isNewline).first.map { String($0.prefix(200)) } ?? ""
     }
 
     private mutating func awaitStability(allUp: Bool) {
@@ -396,7 +401,7 @@ private struct AppPlanner {
     private mutating func cleanUp(_ specs: ReleaseSpecs, allUp: Bool) {
         let current = Set(specs.containers.values.compactMap { container(of: $0)?.id })
         for old in containers where !current.contains(old.id) && !isAlive(old) {
-            emit(.removeContainer(old.id, service: old.service))
+            emit(.removeContainer(old.name, service: old.service))
         }
         guard input.policy.prune, allUp, steps.isEmpty else { return }
         let previous = app.previous.flatMap { try? ReleaseSpecs($0, layout: input.layout) }

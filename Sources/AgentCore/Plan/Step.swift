@@ -10,7 +10,7 @@ public enum Step: Hashable, Sendable {
     case loadImage(Release.Image, tag: String)
     case tagImage(Digest, tag: String)
     case createContainer(ContainerSpec)
-    /// By id or name.
+    /// By name, as all steps on containers.
     case startContainer(String, service: String)
     case unpauseContainer(String, service: String)
     case stopContainer(String, service: String, grace: Duration)
