@@ -164,7 +164,12 @@ let package = Package(
         tests("ReleaseBundleTests", ["Archive", "Base", "Model", "OCI", "ReleaseBundle", "Trust"]),
         tests("ModelTests", ["Model"]),
         tests("WireGuardTests", ["Base", "CMnl", "Trust", "WireGuard"]),
-        tests("IntegrationTests", ["AgentCore", "Base", "Model", "DockerEngine", "EngineTestSupport", "Trust", logging]),
+        tests(
+            "IntegrationTests",
+            [
+                "AgentCore", "Base", "Model", "DockerEngine", "EngineTestSupport", "Trust", logging, "holdfast",
+                "holdfast-agent",
+            ]),
         tests("DockerEngineTests", ["Base", "Model", "DockerEngine", "EngineTestSupport", nioCore, nioPosix]),
         tests("TrustTests", ["Base", "Model", "SQLite", "Trust"]),
         tests("SQLiteTests", ["Base", "SQLite"]),

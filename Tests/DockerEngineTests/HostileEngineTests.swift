@@ -11,7 +11,8 @@ import Testing
         query: .milliseconds(300), change: .milliseconds(300), transfer: .milliseconds(300),
         stopMargin: .milliseconds(100))
     /// For answers that come at once, however busy the machine.
-    private static let patience = EngineClient.Timeouts(query: .seconds(20), change: .seconds(20), transfer: .seconds(20))
+    private static let patience = EngineClient.Timeouts(
+        query: .seconds(20), change: .seconds(20), transfer: .seconds(20))
 
     private func with(
         version: String = FakeEngine.version, timeouts: EngineClient.Timeouts = hurry,
@@ -126,7 +127,8 @@ import Testing
     ])
     func speaksOnlyVersionsItKnows(newest: String, oldest: String, works: Bool) async throws {
         let version = FakeEngine.answer(#"{"Version":"x","ApiVersion":"\#(newest)","MinAPIVersion":"\#(oldest)"}"#)
-        try await with(version: version, timeouts: Self.patience, { _ in [.text(FakeEngine.answer("[]"))] }) { client, fake in
+        try await with(version: version, timeouts: Self.patience, { _ in [.text(FakeEngine.answer("[]"))] }) {
+            client, fake in
             var failure: EngineError?
             do throws(EngineError) { _ = try await client.listImages() } catch { failure = error }
             if works {

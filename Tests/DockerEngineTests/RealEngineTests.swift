@@ -46,7 +46,7 @@ struct RealEngineTests {
         #expect(version.operatingSystem == "linux")
         #expect(try await engine.client.apiVersion() <= .newestSupported)
         let info = try await engine.client.info()
-        #expect(info.dataRoot == engine.directory + "/data")
+        #expect(info.dataRoot.hasPrefix(engine.directory))
         #expect(info.cpus > 0 && info.memoryTotal > 0)
         #expect(info.loadAcceptsMissingLayers == (info.storageDriver == "overlay2"))
     }
@@ -326,7 +326,8 @@ struct RealEngineTests {
         try await client.removeContainer(id, force: true)
     }
 
-    @Test func anEngineThatGoesAwayIsToldApartFromOneThatHangs() async throws {
+    @Test(.enabled(if: PrivateEngine.isOwn, "SKIPPED: somebody else's engine is not to be killed"))
+    func anEngineThatGoesAwayIsToldApartFromOneThatHangs() async throws {
         let engine = try PrivateEngine.current
         try await engine.pause()
         let hurried = EngineClient(

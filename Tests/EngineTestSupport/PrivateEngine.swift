@@ -9,17 +9,22 @@ import Testing
 /// A Docker Engine of a test's own, run by `tools/lab/engine`: real containers in a network namespace.
 ///
 /// Stopped by ``stop()``; should the test process die first, the script's watcher stops it.
+///
+/// With `HOLDFAST_TEST_ENGINE` set to the socket of another engine (Podman's, say) and `HOLDFAST_TEST_ADDRESS` to where
+/// its published ports are reached, tests run on that one; those that end, kill or freeze the engine are skipped.
 public final class PrivateEngine: Sendable {
     public let directory: String
+    /// Somebody else's engine: not to be stopped, and expected to be empty.
+    public let isExternal: Bool
+    public let socketPath: String
     /// Where published ports are reached.
     public let address: String
     public let client: EngineClient
     private let group: MultiThreadedEventLoopGroup
 
-    public var socketPath: String { Path.join(directory, "docker.sock") }
-
     /// Why there is no private engine here; nil when one can be started.
     public static let obstacle: String? = {
+        if external != nil { return nil }
         guard geteuid() == 0 else { return "a private Docker Engine needs root" }
         for tool in ["dockerd", "containerd", "ip", "nsenter", "curl", "busybox"] {
             let found = ["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin"]
@@ -29,9 +34,19 @@ public final class PrivateEngine: Sendable {
         return nil
     }()
     public static var isAvailable: Bool { obstacle == nil }
+    /// Whether tests may end, kill and freeze the engine.
+    public static var isOwn: Bool { isAvailable && external == nil }
+
+    private static let external: String? = getenv("HOLDFAST_TEST_ENGINE").map { String(cString: $0) }
     public static var skipMessage: Comment { Comment(rawValue: "SKIPPED: \(obstacle ?? "")") }
 
     public static func start(timeouts: EngineClient.Timeouts = .init()) async throws -> PrivateEngine {
+        if let external {
+            let address = getenv("HOLDFAST_TEST_ADDRESS").map { String(cString: $0) } ?? "127.0.0.1"
+            return PrivateEngine(
+                directory: Path.parent(external), socketPath: external, address: address, isExternal: true,
+                timeouts: timeouts)
+        }
         var template = Array("/tmp/holdfast-engine-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else {
             throw FileSystemError(operation: "make directory", path: "/tmp", errno: errno)
@@ -39,14 +54,19 @@ public final class PrivateEngine: Sendable {
         let directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
         let address = try await script(["start", directory, "--watch", "\(getpid())"])
         return PrivateEngine(
-            directory: directory, address: String(address.prefix { !$0.isWhitespace }), timeouts: timeouts)
+            directory: directory, socketPath: Path.join(directory, "docker.sock"),
+            address: String(address.prefix { !$0.isWhitespace }), isExternal: false, timeouts: timeouts)
     }
 
-    private init(directory: String, address: String, timeouts: EngineClient.Timeouts) {
+    private init(
+        directory: String, socketPath: String, address: String, isExternal: Bool, timeouts: EngineClient.Timeouts
+    ) {
         self.directory = directory
+        self.socketPath = socketPath
         self.address = address
+        self.isExternal = isExternal
         group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        client = EngineClient(socketPath: Path.join(directory, "docker.sock"), timeouts: timeouts, group: group)
+        client = EngineClient(socketPath: socketPath, timeouts: timeouts, group: group)
     }
 
     @discardableResult
@@ -58,7 +78,7 @@ public final class PrivateEngine: Sendable {
 
     public func stop() async throws {
         await client.shutdown()
-        try await Self.script(["stop", directory])
+        if !isExternal { try await Self.script(["stop", directory]) }
         try await group.shutdownGracefully()
     }
     /// Stops the daemon as an upgrade of its package does, and starts it again.

@@ -100,6 +100,7 @@ public struct Command: Sendable {
 
     public struct Failed: Error, CustomStringConvertible {
         public var description: String
+        public init(description: String) { self.description = description }
     }
 
     /// Like `run`, and throws unless it ends with 0.
