@@ -40,7 +40,11 @@ extension Repository {
         }
         try restageOrphans()
         let held = try rolesHeldByRoot()
-        for role in try stagedTargetsRoles() where !held.contains(role) { try advance(role, signers, &report) }
+        // Twice: publishing a delegator may change whose signatures a delegated role needs.
+        for _ in 0..<2 {
+            for role in try stagedTargetsRoles() where !held.contains(role) { try advance(role, signers, &report) }
+            try restageOrphans()
+        }
         if try needsSnapshot() { try stageSnapshot() }
         for role in [TopLevel.snapshot, TopLevel.timestamp] {
             if role == TopLevel.timestamp, try needsTimestamp() { try stageTimestamp() }
@@ -62,9 +66,10 @@ extension Repository {
     /// After a rotation, what the role's former keys signed is written anew for its new keys.
     private func restageOrphans() throws {
         let root = try publishedOrStagedRoot()
-        for role in [TopLevel.targets, TopLevel.snapshot, TopLevel.timestamp] where !isStaged(role) {
+        for role in try targetsRoles() + [TopLevel.snapshot, TopLevel.timestamp] where !isStaged(role) {
             guard let draft = try published(role) else { continue }
-            if !Self.meets(try root.keys(of: role), draft, try draft.canonical(role), role) { try restage(role) }
+            let keys = TopLevel.all.contains(role) ? try root.keys(of: role) : try delegation(of: role)?.keys
+            if let keys, !Self.meets(keys, draft, try draft.canonical(role), role) { try restage(role) }
         }
     }
 
@@ -125,13 +130,13 @@ extension Repository {
         return try delegation(of: role).map { [$0.keys] }
     }
 
-    /// The first delegation to `role` among published and staged targets roles.
+    /// The first delegation to `role`: as published, or, while it is new, as staged.
     func delegation(of role: String) throws -> Delegation? {
         for delegator in try targetsRoles() {
-            guard let draft = try current(delegator) else { continue }
-            let metadata = try TargetsMetadata(
-                parsing: draft.bytes(delegator), role: delegator, limits: limits)
-            if let found = metadata.roles.first(where: { $0.role == role }) { return found }
+            for draft in [try published(delegator), try staged(delegator)].compactMap({ $0 }) {
+                let metadata = try TargetsMetadata(parsing: draft.bytes(delegator), role: delegator, limits: limits)
+                if let found = metadata.roles.first(where: { $0.role == role }) { return found }
+            }
         }
         return nil
     }

@@ -1,5 +1,7 @@
 import Base
+import Glibc
 import Model
+import Synchronization
 import Testing
 
 @testable import Trust
@@ -114,6 +116,53 @@ import Testing
         #expect(try await lab.repository.lint().contains { $0.element == database.path && $0.severity == .error })
     }
 
+    @Test func aDelegatedRoleIsSignedAnewWhenItsKeysChange() async throws {
+        let lab = try LabRepository(try Scratch())
+        let (old, new) = (try signer(70), try signer(71))
+        func delegate(_ key: Ed25519Signer, _ signers: [any Signer]) throws -> SigningReport {
+            try lab.repository.delegate(
+                to: "team", plan: RolePlan(keys: [key.publicKey], threshold: 1, days: 30), paths: ["web/*"],
+                signers: signers)
+        }
+        _ = try delegate(old, lab.signers + [old])
+        let (target, bytes) = try releaseFixture()
+        try lab.repository.add(target, document: bytes, role: "team", signers: lab.signers + [old])
+        // The new key's holder is away; the old key no longer counts.
+        let waiting = try delegate(new, lab.signers + [old])
+        #expect(waiting.pending.map(\.role) == ["team"])
+        let done = try lab.repository.sign(lab.signers + [new])
+        #expect(done.published.map(\.role) == ["team", "snapshot", "timestamp"])
+        let state = try TrustState.provision(releaseRoot: lab.repository.rootBytes(), buildTime: testNow)
+        #expect(try await verify(lab.repository, state, lab.loader()).targetPath == target.path)
+    }
+
+    @Test func aCrashAtAnyWriteLeavesTheOldRepositoryOrTheNew() async throws {
+        let (first, _) = try releaseFixture("web", "1.0.0", ctr: 1)
+        let (second, bytes) = try releaseFixture("web", "2.0.0", ctr: 2)
+        let counter = OperationCounter()
+        let lab = try LabRepository(try Scratch())
+        try lab.add("web", "1.0.0", ctr: 1)
+        let dry = Repository(
+            path: lab.repository.path, fileSystem: FileSystem(monitor: counter.monitor(failing: nil)), clock: fixedClock())
+        try dry.add(second, document: bytes, signers: lab.signers)
+        let total = counter.count
+        #expect(total > 10)
+        for operation in 0..<total {
+            let lab = try LabRepository(try Scratch())
+            try lab.add("web", "1.0.0", ctr: 1)
+            let state = try TrustState.provision(releaseRoot: lab.repository.rootBytes(), buildTime: testNow)
+            let failing = Repository(
+                path: lab.repository.path,
+                fileSystem: FileSystem(monitor: OperationCounter().monitor(failing: operation)), clock: fixedClock())
+            #expect(await code { try failing.add(second, document: bytes, signers: lab.signers) } == "file.io")
+            let left = try await verify(lab.repository, state, lab.loader())
+            #expect([first.path, second.path].contains(left.targetPath), "operation \(operation)")
+            // And the writer goes on from there.
+            try lab.repository.add(second, document: bytes, signers: lab.signers)
+            #expect(try await verify(lab.repository, state, lab.loader()).targetPath == second.path)
+        }
+    }
+
     @Test func resigningKeepsContentAndMovesExpiry() async throws {
         let scratch = try Scratch()
         let lab = try LabRepository(scratch)
@@ -153,6 +202,25 @@ import Testing
         let scratch = try Scratch()
         _ = try LabRepository(scratch)
         #expect(await code { _ = try LabRepository(scratch) } == "trust.repository-exists")
+    }
+}
+
+/// Counts durable operations and fails one of them.
+final class OperationCounter: Sendable {
+    private let seen = Mutex(0)
+
+    var count: Int { seen.withLock { $0 } }
+
+    func monitor(failing place: Int?) -> DurabilityMonitor {
+        DurabilityMonitor { _ in
+            let number = self.seen.withLock { seen in
+                defer { seen += 1 }
+                return seen
+            }
+            // A power cut ends everything after it, too.
+            if let place, number >= place { return .fail(errno: EIO) }
+            return .perform
+        }
     }
 }
 
