@@ -103,7 +103,7 @@ let package = Package(
         library("Compose", ["Base", "Model", yams]),
 
         // Floor 4
-        library("ReleaseBundle", ["Base", "Model", "Archive", "OCI", "Trust"]),
+        library("ReleaseBundle", ["Base", "Model", "Archive", "OCI", "ImageDelta", "Trust"]),
         library("ImageDeltaCreate", ["Base", "ImageDelta", "CZstd", "CDivsufsort"]),
         library("TransparencyLog", ["Base", "Trust"]),
         library("HubProtocol", ["Base", "Model", "COpenSSL", "Trust", "WireGuard"]),
@@ -118,7 +118,8 @@ let package = Package(
         library(
             "Operator",
             [
-                "Base", "Model", "Archive", "Compose", "OCI", "Trust", "ReleaseBundle", "DockerEngine", nioPosix,
+                "Base", "Model", "Archive", "Compose", "OCI", "Trust", "ReleaseBundle", "DockerEngine",
+                "ImageDelta", "ImageDeltaCreate", nioPosix,
             ]),
         hubLibrary("HubCore", ["Base", "Model", "COpenSSL", "Trust", "WireGuard", "HubProtocol"]),
 
@@ -178,7 +179,9 @@ let package = Package(
             [
                 "AgentCore", "AgentTestSupport", "Base", "Model", "OCI", "SQLite", "Trust", logging, nioCore, nioPosix,
             ]),
-        tests("ImageDeltaTests", ["Base", "ImageDelta", "ImageDeltaCreate"]),
+        tests(
+            "ImageDeltaTests",
+            ["Archive", "Base", "ImageDelta", "ImageDeltaCreate", "Model", "OCI", "ReleaseBundle"]),
         tests("CLISupportTests", ["Base", "Model", "CLISupport", argumentParser]),
         tests("ComposeTests", ["Base", "Model", "Compose"]),
         tests(

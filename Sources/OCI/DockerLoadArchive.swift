@@ -15,9 +15,13 @@ public struct LayerStream: Sendable {
         self.init { try await reader.next() }
     }
 
-    /// The layer decompressed from its stored blob, capped at its signed size.
+    /// The layer decompressed from its stored blob, capped at its signed size; or its plain tar, if only that is there.
     public init(_ layer: Release.Layer, in blobs: some BlobSource) {
         self.init {
+            // A layer that a delta made is there as a plain tar under its diffID.
+            if try blobs.blobSize(layer.blob.digest) == nil, try blobs.holds(layer) {
+                return try blobs.reader(layer.plainBlob)
+            }
             guard let compression = MediaType.layerCompression(layer.mediaType) else {
                 throw OCIError(.mediaType, layer.diffID.description, layer.mediaType)
             }

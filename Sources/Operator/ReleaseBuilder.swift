@@ -1,6 +1,7 @@
 import Archive
 import Base
 import Compose
+import ImageDeltaCreate
 import Model
 import OCI
 import Trust
@@ -24,6 +25,10 @@ public struct ReleaseBuilder: Sendable {
         public var architecture: String?
         /// The targets role that lists the release.
         public var role = "targets"
+        /// Versions of the application whose devices get deltas to this release.
+        public var deltaFrom: [SemanticVersion] = []
+        /// 1 (fast) to 9 (small).
+        public var deltaEffort = 7
 
         public init(application: ComposeApplication, name: ReleaseName, images: ImageMapping) {
             self.application = application
@@ -66,7 +71,10 @@ public struct ReleaseBuilder: Sendable {
         let order = try Order(request, workspace)
         let sources = try request.images.resolve(request.application)
         let images = try await importImages(sources, architecture: request.architecture)
-        let release = try assemble(request, order, images)
+        var release = try assemble(request, order, images)
+        if !request.deltaFrom.isEmpty {
+            release.deltas = try await deltas(for: release, request)
+        }
         let document = try release.encoded()
         let target = ReleaseTarget(
             app: release.app, version: release.version, ctr: release.ctr, epoch: release.epoch,
@@ -86,6 +94,18 @@ public struct ReleaseBuilder: Sendable {
         report(Progress(task: "Signing \(request.name)", done: 0, total: nil))
         let signing = try workspace.repository.add(target, document: document, role: request.role, signers: signers)
         return Outcome(target: target, release: release, signing: signing, wasThere: false, totalBytes: bytes)
+    }
+
+    private func deltas(for release: Release, _ request: Request) async throws -> [Release.LayerDelta] {
+        guard let effort = Effort(request.deltaEffort) else {
+            throw OperatorError(.value, "effort \(request.deltaEffort) is none", hint: "write 1 to 9")
+        }
+        let older = try request.deltaFrom.map {
+            try workspace.release(ReleaseName(app: request.name.app, version: $0)).release
+        }
+        return try await ReleaseDeltas(
+            blobs: workspace.blobs, fileSystem: workspace.fileSystem, effort: effort, report: report
+        ).make(for: release, from: older)
     }
 
     /// Every blob of a release, deltas left out, each once.

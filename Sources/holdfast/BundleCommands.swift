@@ -23,6 +23,7 @@ struct BundleExportCommand: AsyncParsableCommand {
             Examples:
               holdfast bundle export fleet --release shop/1.4.0 -o /media/stick/shop
               holdfast bundle export fleet --release shop/1.4.0 --installed shop/1.3.0 -o update.tar
+              holdfast bundle export fleet --release shop/1.4.0 --from shop/1.3.0 --from shop/1.2.0 -o small.tar
             """)
 
     @OptionGroup var output: OutputOptions
@@ -30,6 +31,8 @@ struct BundleExportCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("A release; give it again for more.", valueName: "app/version")) var release: [String]
     @Option(help: ArgumentHelp("Leave out what this release brought already.", valueName: "app/version"))
     var installed: [String] = []
+    @Option(help: ArgumentHelp("Serve devices that have this release, by deltas; give it again.", valueName: "app/version"))
+    var from: [String] = []
     @Option(
         name: [.customShort("o"), .customLong("out")],
         help: ArgumentHelp("The folder or .tar file to write.", valueName: "path"))
@@ -39,7 +42,8 @@ struct BundleExportCommand: AsyncParsableCommand {
         let console = output.console
         let workspace = try Workspace(repo)
         let plan = try workspace.bundlePlan(
-            try release.map { try ReleaseName($0) }, installed: try installed.map { try ReleaseName($0) })
+            try release.map { try ReleaseName($0) }, installed: try installed.map { try ReleaseName($0) },
+            from: try from.map { try ReleaseName($0) })
         let isTar = destination.hasSuffix(".tar")
         let bridge = ProgressBridge(console)
         let progress: BundleWriter.Progress = { bridge.show("Writing \(Path.name(destination))", done: $0, total: $1) }

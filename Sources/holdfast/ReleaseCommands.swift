@@ -51,6 +51,11 @@ struct ReleaseBuild: AsyncParsableCommand {
     @Option(help: ArgumentHelp("A label that devices must have.", valueName: "label=value")) var label: [String] = []
     @Option(help: ArgumentHelp("Architecture to take from images of several.", valueName: "name")) var arch: String?
     @Option(help: "The targets role that lists the release.") var role = "targets"
+    @Option(
+        name: .customLong("delta-from"),
+        help: ArgumentHelp("Make deltas from this version; give it again for more.", valueName: "x.y.z"))
+    var deltaFrom: [String] = []
+    @Option(help: ArgumentHelp("How hard to look for small deltas, 1 to 9.", valueName: "n")) var deltaEffort = 7
     @Flag(help: "Treat warnings of the Compose file as errors.") var strict = false
 
     func run() async throws {
@@ -71,6 +76,8 @@ struct ReleaseBuild: AsyncParsableCommand {
         request.labels = try Self.labels(label)
         request.architecture = arch
         request.role = role
+        request.deltaFrom = try deltaFrom.map { try ReleaseName("\(app)/\($0)").version }
+        request.deltaEffort = deltaEffort
         // Before minutes of work: a wrong passphrase should show now.
         let signers = try signing.signers(for: [workspace.repository])
         let bridge = ProgressBridge(console)

@@ -3,6 +3,7 @@ import Logging
 import Model
 import NIOPosix
 import OCI
+import ReleaseBundle
 import Trust
 
 /// Takes a release in: verify, check that it fits, copy its blobs, adopt. Nothing but the store's staging and the
@@ -123,27 +124,44 @@ public actor Importer {
         }
     }
 
-    /// Copies what the store lacks. An interrupted copy is taken up where it stopped.
+    /// Copies what the store lacks, and makes by deltas the layers that what is imported has no other way.
+    /// An interrupted copy is taken up where it stopped.
     private func copy(
         _ pinned: PinnedRelease, from blobs: any BlobSource, progress: @escaping @Sendable (ImportEvent) -> Void
     ) async throws {
         let store = store
-        let missing = try store.missing(pinned.release.contentBlobs)
+        let known = try await journal.desired().flatMap { [$0.target, $0.previous].compactMap { $0 } } + [pinned]
+        let deltas = LayerDeltas(
+            store: store, known: known.flatMap { $0.release.images.values.flatMap(\.layers) }, fileSystem: fileSystem)
+        let layers = Dictionary(
+            pinned.release.images.values.flatMap(\.layers).map { ($0.blob.digest, $0) }) { first, _ in first }
+        var missing: [Release.Blob] = []
+        var toMake: [(layer: Release.Layer, roads: [Release.LayerDelta])] = []
         var total: Int64 = 0
-        for blob in missing {
-            guard try blobs.blobSize(blob.digest) != nil else {
+        for blob in try store.missing(pinned.release.contentBlobs) {
+            let layer = layers[blob.digest]
+            if let layer, try store.holds(layer) { continue }
+            if try blobs.blobSize(blob.digest) != nil {
+                missing.append(blob)
+                total += blob.size - min(blob.size, try store.partialSize(blob.digest))
+                continue
+            }
+            let roads = try layer.map { try deltas.usable(for: $0, of: pinned.release, offered: blobs) } ?? []
+            guard let layer, let cheapest = roads.first else {
                 throw AgentError(
                     .missingContent, "blob \(blob.digest.short) of \(pinned) is neither here nor in what is imported",
                     hint: "export the bundle whole: holdfast bundle export")
             }
-            total += blob.size - min(blob.size, try store.partialSize(blob.digest))
+            toMake.append((layer, roads))
+            total += try deltas.space(for: layer, by: cheapest)
         }
         try await checkSpace(pinned, copying: total)
         let size = missing.reduce(Int64(0)) { $0 + $1.size }
         // Copying blocks on the disk; the pool of the event loops and actors is not for that.
-        try await threads.runIfActive {
+        let (copied, made) = (missing, toMake)
+        let failures = try await threads.runIfActive {
             var before: Int64 = 0
-            for blob in missing {
+            for blob in copied {
                 var reported: Int64 = 0
                 try store.ingest(blob, from: blobs) { done in
                     guard done - reported >= Self.progressStep || done == blob.size else { return }
@@ -152,7 +170,34 @@ public actor Importer {
                 }
                 before += blob.size
             }
+            return try Self.make(made, deltas, from: blobs)
         }
+        for failure in failures { try await journal.record(app: pinned.release.app, code: failure.code, message: failure.message) }
+    }
+
+    /// Makes layers, each by the first of its deltas that works; answers why others did not.
+    private static func make(
+        _ layers: [(layer: Release.Layer, roads: [Release.LayerDelta])], _ deltas: LayerDeltas,
+        from blobs: any BlobSource
+    ) throws -> [AgentError] {
+        var failures: [AgentError] = []
+        for (layer, roads) in layers {
+            var isMade = false
+            for road in roads where !isMade {
+                do {
+                    try deltas.make(layer, by: road, from: blobs)
+                    isMade = true
+                } catch let error as any CodedError where error.code.hasPrefix("delta.") {
+                    failures.append(
+                        AgentError(
+                            .missingContent, "layer \(layer.diffID.short) cannot be made by delta \(road.blob.digest.short): \(error.message)",
+                            hint: "export the bundle whole: holdfast bundle export"))
+                }
+            }
+            if !isMade, let last = failures.last { throw last }
+        }
+        try deltas.finish()
+        return failures
     }
 
     /// Refuses what would not fit, before a byte is written: the store's blobs, and the engine's layers where both

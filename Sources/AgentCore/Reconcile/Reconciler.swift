@@ -389,7 +389,7 @@ public actor Reconciler {
         maintenanceDue = false
         let kept = desired.flatMap { [$0.target, $0.previous].compactMap { $0 } }
         if policy.prune, !desired.isEmpty {
-            let freed = try await environment.content.prune(Set(kept.flatMap { $0.release.contentBlobs.map(\.digest) }))
+            let freed = try await environment.content.prune(Set(kept.flatMap { $0.release.contentDigests }))
             if freed > 0 { environment.logger.info("pruned the store", metadata: ["bytes": "\(freed)"]) }
             var keys: Set<ConfigFileKey> = []
             for release in kept { keys.formUnion(try ReleaseSpecs(release, layout: environment.layout).files) }

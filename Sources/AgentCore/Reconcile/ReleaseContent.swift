@@ -27,6 +27,11 @@ public struct ReleaseContent: Sendable {
 }
 
 extension Release {
+    /// Names under which this release's content may be stored: its blobs, and its layers as plain tars.
+    public var contentDigests: Set<Digest> {
+        Set(contentBlobs.map(\.digest) + images.values.flatMap { $0.layers.map(\.diffID) })
+    }
+
     /// Every blob that running this release may need, each once.
     public var contentBlobs: [Release.Blob] {
         var seen: Set<Digest> = []

@@ -8,7 +8,9 @@ extension ReleaseContent {
         ReleaseContent(
             missing: { release, images in
                 let needed = release.images.values.filter { images.contains($0.config.digest) }
-                var blobs = needed.flatMap { image in [image.config] + image.layers.map(\.blob) }
+                var blobs = try needed.flatMap { image in
+                    try [image.config] + image.layers.filter { try !store.holds($0) }.map(\.blob)
+                }
                 blobs += release.files.values.map(\.blob)
                 return try store.missing(blobs).map(\.digest).sorted()
             },
