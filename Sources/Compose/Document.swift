@@ -83,7 +83,9 @@ struct Document {
 
     private mutating func resolveReferences(_ name: String, _ result: inout ServiceResult) throws(ComposeError) {
         let path = "services.\(name)"
-        func unknown(_ kind: String, _ missing: String, _ key: String, in known: [String], _ field: String) -> ComposeError {
+        func unknown(_ kind: String, _ missing: String, _ key: String, in known: [String], _ field: String)
+            -> ComposeError
+        {
             ComposeError(
                 .reference, result.places[key] ?? self.field.location, path: "\(path).\(field)",
                 "the file has no \(kind) \"\(missing)\"",
@@ -140,7 +142,8 @@ struct Document {
                 for other in taken[key] ?? []
                 where other.address == port.hostIP || isAny(other.address) || isAny(port.hostIP) {
                     throw ComposeError(
-                        .duplicate, services[name]?.places["port.\(key)"] ?? field.location, path: "services.\(name).ports",
+                        .duplicate, services[name]?.places["port.\(key)"] ?? field.location,
+                        path: "services.\(name).ports",
                         "host port \(key) is taken by services.\(other.service)")
                 }
                 taken[key, default: []].append((port.hostIP, name))

@@ -75,7 +75,8 @@ struct Field {
             throw fail(.type, "expected an integer, found \(shown)")
         }
         guard Quantity.isCanonicalNumber(text) else {
-            throw fail(.type, "\(text) is a number that YAML may rewrite", hint: "write it without leading zeros or plus")
+            throw fail(
+                .type, "\(text) is a number that YAML may rewrite", hint: "write it without leading zeros or plus")
         }
         guard range.contains(number) else {
             throw fail(.value, "\(number) is not within \(range.lowerBound) to \(range.upperBound)")
@@ -106,7 +107,9 @@ struct Field {
         guard text.hasPrefix("0") || !isPlain else {
             throw fail(.value, "\(text) is decimal to YAML", hint: "write the mode in octal: 0\(text)")
         }
-        guard let mode = UInt32(digits, radix: 8), mode <= 0o7777 else { throw fail(.value, "\(shown) is no file mode") }
+        guard let mode = UInt32(digits, radix: 8), mode <= 0o7777 else {
+            throw fail(.value, "\(shown) is no file mode")
+        }
         return mode
     }
 

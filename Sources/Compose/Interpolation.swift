@@ -84,7 +84,9 @@ struct Interpolation {
         var mark = operation
         if operation == ":" {
             emptyCounts = true
-            guard let following = rest.popFirst() else { throw .syntax("\"${\(name):}\" lacks -, ? or + after the colon") }
+            guard let following = rest.popFirst() else {
+                throw .syntax("\"${\(name):}\" lacks -, ? or + after the colon")
+            }
             mark = following
         }
         let current = lookup(name)

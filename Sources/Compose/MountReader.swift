@@ -11,7 +11,8 @@ enum MountReader {
         let text = try field.word()
         var parts = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
         guard parts.count <= 3, !parts.contains("") else {
-            throw field.fail(.value, "\"\(text)\" is no mount", hint: "write [SOURCE:]TARGET[:MODE], such as data:/var/lib/data")
+            throw field.fail(
+                .value, "\"\(text)\" is no mount", hint: "write [SOURCE:]TARGET[:MODE], such as data:/var/lib/data")
         }
         guard parts.count > 1 else {
             return Service.Mount(kind: .volume, source: nil, target: try target(parts[0], field))
@@ -110,7 +111,8 @@ enum MountReader {
                 mount.tmpfsMode = mode
             case ("ro", 1): mount.readOnly = true
             case ("rw", 1): mount.readOnly = false
-            default: throw field.fail(.value, "the tmpfs option \"\(option)\" is not supported", hint: "use size and mode")
+            default:
+                throw field.fail(.value, "the tmpfs option \"\(option)\" is not supported", hint: "use size and mode")
             }
         }
         return mount
@@ -127,7 +129,8 @@ enum MountReader {
         guard let clean = absolutePath(path) else {
             throw field.fail(
                 .value, "\"\(path)\" is no absolute path of the device",
-                hint: "the device has no copy of this folder; use an absolute path there, or configs for files to carry")
+                hint: "the device has no copy of this folder; use an absolute path there, or configs for files to carry"
+            )
         }
         return clean
     }

@@ -51,11 +51,12 @@ enum PortReader {
         let targets = try range(try target.word(), target)
         guard targets.count == 1 else { throw target.fail(.value, "the long form takes one port") }
         let published = reader.take("published")
-        let host = try published.map { field throws(ComposeError) in
-            let text = try field.string()
-            // Compose writes "" for a port that the engine chooses.
-            return text.isEmpty ? nil : try range(text, field)
-        } ?? nil
+        let host =
+            try published.map { field throws(ComposeError) in
+                let text = try field.string()
+                // Compose writes "" for a port that the engine chooses.
+                return text.isEmpty ? nil : try range(text, field)
+            } ?? nil
         let address = try reader.word("host_ip")
         let proto = try self.proto(try reader.word("protocol") ?? "tcp", field)
         if let mode = reader.take("mode") {
@@ -119,6 +120,7 @@ enum PortReader {
     }
 
     private static func malformed(_ text: String, _ field: Field) -> ComposeError {
-        field.fail(.value, "\"\(text)\" is no port", hint: "write [[IP:]HOST:]CONTAINER[/PROTOCOL], such as \"8080:80\"")
+        field.fail(
+            .value, "\"\(text)\" is no port", hint: "write [[IP:]HOST:]CONTAINER[/PROTOCOL], such as \"8080:80\"")
     }
 }

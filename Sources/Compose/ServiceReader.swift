@@ -27,7 +27,6 @@ struct ServiceReader {
         try readDependencies()
         try readSecurity()
         try readResources()
-        try readFiles()
         try readExtension()
         try reader.finish(unsupported: UnsupportedFields.service)
     }
@@ -186,7 +185,8 @@ struct ServiceReader {
         if let field = reader.take("network_mode") {
             let mode = try field.word()
             guard mode == "none" || mode == "host" else {
-                throw field.fail(.value, "\"\(mode)\" is neither none nor host", hint: "put the services on one network")
+                throw field.fail(
+                    .value, "\"\(mode)\" is neither none nor host", hint: "put the services on one network")
             }
             guard networks == nil else { throw field.fail(.duplicate, "goes without networks") }
             guard service.ports.isEmpty else { throw field.fail(.duplicate, "goes without ports") }
@@ -416,14 +416,18 @@ struct ServiceReader {
 
     private func positiveBytes(_ field: Field) throws(ComposeError) -> Int64 {
         let bytes = try field.bytes()
-        guard (1...ReleaseLimits.blobSize).contains(bytes) else { throw field.fail(.value, "\(field.shown) is out of range") }
+        guard (1...ReleaseLimits.blobSize).contains(bytes) else {
+            throw field.fail(.value, "\(field.shown) is out of range")
+        }
         return bytes
     }
 
     private func cpus(_ field: Field) throws(ComposeError) -> Int64 {
         guard case .scalar(let text, _) = field.value.content, let cpus = Quantity.billionths(text),
             (1...1_000_000_000_000).contains(cpus)
-        else { throw field.fail(.value, "\(field.shown) is no number of CPUs", hint: "write a number such as 0.5 or 2") }
+        else {
+            throw field.fail(.value, "\(field.shown) is no number of CPUs", hint: "write a number such as 0.5 or 2")
+        }
         return cpus
     }
 
@@ -453,10 +457,5 @@ struct ServiceReader {
             result[name] = limit
         }
         return result
-    }
-
-    private mutating func readFiles() throws(ComposeError) {
-        // Two services of one file may share a config; what each file is, the top level says.
-        service.files = fileMounts.map(\.mount)
     }
 }

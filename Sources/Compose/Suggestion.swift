@@ -8,7 +8,8 @@ enum Suggestion {
         var best: (name: String, distance: Int)?
         for candidate in candidates.sorted() {
             let distance = distance(Array(text.lowercased().utf8), Array(candidate.lowercased().utf8))
-            let near = distance <= allowed || candidate.replacing("_", with: "") == text.lowercased().replacing("-", with: "")
+            let near =
+                distance <= allowed || candidate.replacing("_", with: "") == text.lowercased().replacing("-", with: "")
             if near, distance < best?.distance ?? .max { best = (candidate, distance) }
         }
         return best?.name

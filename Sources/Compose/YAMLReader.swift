@@ -200,7 +200,8 @@ struct YAMLReader {
         guard name.isEmpty || name == "!" || allowed.contains(where: { $0.rawValue == name }) else {
             throw ComposeError(
                 .yaml, location, "the tag \(name) is not supported",
-                hint: name == "!reset" || name == "!override" ? "one file has nothing to override; write the value" : nil)
+                hint: name == "!reset" || name == "!override"
+                    ? "one file has nothing to override; write the value" : nil)
         }
     }
 }

@@ -260,7 +260,8 @@ extension Service.Device {
 extension Service.Restart {
     fileprivate init(_ value: JSONValue, path: String) throws(ReleaseError) {
         var reader = try ObjectReader(value, path: path)
-        self.init(policy: try reader.choice("policy"), maximumRetries: try reader.optionalInteger("maximumRetries") ?? 0)
+        self.init(
+            policy: try reader.choice("policy"), maximumRetries: try reader.optionalInteger("maximumRetries") ?? 0)
         try reader.finish()
     }
 }

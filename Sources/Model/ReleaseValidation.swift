@@ -13,7 +13,8 @@ extension Release {
         }
         try Check.range(ctr, 1...ReleaseLimits.counter, at: "ctr")
         try Check.range(epoch, 0...ReleaseLimits.counter, at: "epoch")
-        try Check.range(Int64(update.healthWindowSeconds), 1...Int64(ReleaseLimits.windowSeconds), at: "update.healthWindowSeconds")
+        try Check.range(
+            Int64(update.healthWindowSeconds), 1...Int64(ReleaseLimits.windowSeconds), at: "update.healthWindowSeconds")
         try Check.range(Int64(update.stableSeconds), 0...Int64(ReleaseLimits.windowSeconds), at: "update.stableSeconds")
         try validateRequirements()
         try validateCounts()

@@ -49,7 +49,8 @@ extension Service {
         case "CMD" where healthcheck.test.count > 1: break
         case "CMD-SHELL" where healthcheck.test.count == 2: break
         default:
-            throw ReleaseError(.value, at: "\(path).test", "expected NONE, CMD and arguments, or CMD-SHELL and one text")
+            throw ReleaseError(
+                .value, at: "\(path).test", "expected NONE, CMD and arguments, or CMD-SHELL and one text")
         }
         for (value, key) in [
             (healthcheck.interval, "interval"), (healthcheck.timeout, "timeout"),
@@ -152,7 +153,8 @@ extension Service {
             guard limit.soft >= -1, limit.hard >= -1,
                 limit.hard == -1 || (limit.soft != -1 && limit.soft <= limit.hard)
             else {
-                throw ReleaseError(.value, at: "\(path).ulimits.\(name)", "soft \(limit.soft) is above hard \(limit.hard)")
+                throw ReleaseError(
+                    .value, at: "\(path).ulimits.\(name)", "soft \(limit.soft) is above hard \(limit.hard)")
             }
         }
         for (value, key) in [

@@ -38,7 +38,8 @@ public struct BundleTrust: Sendable {
             id: requirements.labels["device"] ?? "operator", labels: requirements.labels,
             architecture: requirements.architectures.first ?? "any", features: Set(requirements.features))
         let verifier = ReleaseVerifier(
-            device: device, policy: TrustPolicy(requiresDirector: false), clock: ClockReading(now: now, isTrusted: true))
+            device: device, policy: TrustPolicy(requiresDirector: false), clock: ClockReading(now: now, isTrusted: true)
+        )
         do throws(TrustError) {
             let verified = try await verifier.verify(
                 Candidate(app: offer.app, version: offer.version),

@@ -29,7 +29,8 @@ public struct ImageMapping: Sendable {
         var used: Set<String> = []
         for name in application.services.keys.sorted() {
             let image = application.images[name]
-            guard let key = [name, image].compactMap({ $0 }).first(where: { sources[$0] != nil }), let source = sources[key]
+            guard let key = [name, image].compactMap({ $0 }).first(where: { sources[$0] != nil }),
+                let source = sources[key]
             else {
                 let place = application.locations[name].map { "\($0): " } ?? ""
                 throw OperatorError(

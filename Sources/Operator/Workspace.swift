@@ -36,7 +36,8 @@ public struct Workspace: Sendable {
         let known = all.filter { $0.app == name.app }.map(\.version.description)
         throw OperatorError(
             .releaseNotFound, "\(path) has no release \(name)",
-            hint: known.isEmpty ? "see: holdfast release list --repo \(path)" : "there is \(known.suffix(5).joined(separator: ", "))")
+            hint: known.isEmpty
+                ? "see: holdfast release list --repo \(path)" : "there is \(known.suffix(5).joined(separator: ", "))")
     }
 
     /// A release with its document, read as a device would read it.

@@ -160,7 +160,9 @@ struct BundleVerify: AsyncParsableCommand {
         if !result.missing.isEmpty {
             lines.append("the receiver must have \(result.missing.count) blobs (\(Formatting.bytes(result.missing)))")
         }
-        guard let verdicts else { return (lines + ["signatures were not checked: give --root"]).joined(separator: "\n") }
+        guard let verdicts else {
+            return (lines + ["signatures were not checked: give --root"]).joined(separator: "\n")
+        }
         for verdict in verdicts {
             let name = "\(verdict.offer.app)/\(verdict.offer.version)"
             if let refusal = verdict.refusal {
@@ -169,7 +171,8 @@ struct BundleVerify: AsyncParsableCommand {
                         + ": \(name): \(TerminalText.sanitized(refusal.message)) [\(refusal.code)]")
             } else {
                 lines.append(
-                    console.styled("trusted", .good) + ": \(name), freshness \(verdict.freshness?.rawValue ?? "unknown")")
+                    console.styled("trusted", .good)
+                        + ": \(name), freshness \(verdict.freshness?.rawValue ?? "unknown")")
             }
         }
         return lines.joined(separator: "\n")

@@ -39,7 +39,8 @@ enum Formatting {
 
     static func text(_ wait: SigningReport.Pending) -> String {
         let keys = wait.missing.prefix(5).map { String($0.prefix(16)) }.joined(separator: ", ")
-        return "waiting    \(wait.role) version \(wait.version): \(wait.have) of \(wait.need) signatures; can sign: \(keys)"
+        return
+            "waiting    \(wait.role) version \(wait.version): \(wait.have) of \(wait.need) signatures; can sign: \(keys)"
     }
 
     static func target(_ target: ReleaseTarget) -> JSONValue {

@@ -53,7 +53,7 @@ struct RepoInit: AsyncParsableCommand {
     @Flag(help: "One unencrypted key per role, made here: not for anything that matters.") var lab = false
     @Option(help: ArgumentHelp("Key of the root role; give it again for more.", valueName: "key"))
     var rootKey: [String] = []
-    @Option(help: ArgumentHelp("Root signatures needed (default: all but one third of the keys).", valueName: "n"))
+    @Option(help: ArgumentHelp("Root signatures needed (default: a majority of the keys).", valueName: "n"))
     var rootThreshold: Int?
     @Option(help: ArgumentHelp("Key of the targets role; give it again for more.", valueName: "key"))
     var targetsKey: [String] = []
@@ -118,8 +118,8 @@ struct RepoInit: AsyncParsableCommand {
         let root = try rootKey.map(keys.publicKey)
         let targets = try targetsKey.map(keys.publicKey)
         return RepositoryPlan(
-            // 3 of 5, 2 of 3: a third may be lost.
-            root: RolePlan(keys: root, threshold: rootThreshold ?? (root.count * 2 + 2) / 3, days: rootDays),
+            // 3 of 5, 2 of 3: no minority can sign, and none can block by losing its keys.
+            root: RolePlan(keys: root, threshold: rootThreshold ?? root.count / 2 + 1, days: rootDays),
             targets: RolePlan(
                 keys: targets, threshold: targetsThreshold ?? targets.count / 2 + 1, days: targetsDays),
             snapshot: RolePlan(keys: try snapshotKey.map(keys.publicKey), threshold: 1, days: snapshotDays),

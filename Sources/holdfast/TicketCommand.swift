@@ -27,7 +27,8 @@ struct TicketCommand: AsyncParsableCommand {
     func run() async throws {
         let workspace = try workspace.open()
         guard let bytes = Hex.decode(nonce), bytes.count == 16 else {
-            throw OperatorError(.value, "\"\(nonce)\" is no nonce", hint: "give the 32 hex digits that the device showed")
+            throw OperatorError(
+                .value, "\"\(nonce)\" is no nonce", hint: "give the 32 hex digits that the device showed")
         }
         let status = try workspace.repository.status()
         guard let snapshot = status.roles.first(where: { $0.name == "snapshot" }), snapshot.version > 0 else {

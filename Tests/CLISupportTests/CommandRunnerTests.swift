@@ -17,7 +17,8 @@ private struct Uncoded: Error {}
 
 private struct Root: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "tool", abstract: "A tool.", version: "9.9", subcommands: [Good.self, Bad.self, Odd.self, Quit.self])
+        commandName: "tool", abstract: "A tool.", version: "9.9",
+        subcommands: [Good.self, Bad.self, Odd.self, Quit.self])
 }
 private struct Good: AsyncParsableCommand {
     @OptionGroup var output: OutputOptions
@@ -57,10 +58,12 @@ private func drain(_ descriptor: Int32) -> String {
 }
 
 @Suite struct CommandRunnerTests {
-    @Test(arguments: [
-        (["good"], 0), (["bad"], 76), (["odd"], 70), (["quit"], 3), (["nonsense"], 64), (["good", "--count", "x"], 64),
-        (["good", "--output", "xml"], 64), (["--help"], 0), (["good", "--help"], 0), (["--version"], 0),
-    ] as [([String], Int32)])
+    @Test(
+        arguments: [
+            (["good"], 0), (["bad"], 76), (["odd"], 70), (["quit"], 3), (["nonsense"], 64),
+            (["good", "--count", "x"], 64),
+            (["good", "--output", "xml"], 64), (["--help"], 0), (["good", "--help"], 0), (["--version"], 0),
+        ] as [([String], Int32)])
     func theExitStatusFollowsTheError(arguments: [String], expected: Int32) async throws {
         for format in OutputFormat.allCases {
             #expect(try await capture(arguments, format: format).0 == expected)

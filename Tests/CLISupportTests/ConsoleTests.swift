@@ -88,10 +88,11 @@ import Testing
         #expect(try record(format: .text, terminal: false, quiet: true) == "")
     }
 
-    @Test(arguments: [
-        (0, nil, Progress.Unit.bytes, ""), (5, nil, .items, "5"), (2, 4, .items, "2 of 4"), (4, 4, .items, "4"),
-        (1536, nil, .bytes, "1.5 KiB"), (0, 0, .bytes, ""),
-    ] as [(Int64, Int64?, Progress.Unit, String)])
+    @Test(
+        arguments: [
+            (0, nil, Progress.Unit.bytes, ""), (5, nil, .items, "5"), (2, 4, .items, "2 of 4"), (4, 4, .items, "4"),
+            (1536, nil, .bytes, "1.5 KiB"), (0, 0, .bytes, ""),
+        ] as [(Int64, Int64?, Progress.Unit, String)])
     func amountsReadWell(done: Int64, total: Int64?, unit: Progress.Unit, expected: String) {
         #expect(Progress.amount(done: done, total: total, unit: unit) == expected)
     }
@@ -99,7 +100,8 @@ import Testing
 
 @Suite struct PassphraseTests {
     @Test(arguments: [
-        ("secret\n", "secret"), ("secret\r\nmore\n", "secret"), ("no newline", "no newline"), (" spaces \n", " spaces "),
+        ("secret\n", "secret"), ("secret\r\nmore\n", "secret"), ("no newline", "no newline"),
+        (" spaces \n", " spaces "),
     ])
     func theFirstLineIsThePassphrase(content: String, expected: String) throws {
         #expect(try PassphraseOptions.firstLine(Array(content.utf8), of: "x") == expected)

@@ -22,7 +22,8 @@ import Testing
 
         /// Lines of the service `web`; the first is line 4.
         init(_ lines: String, _ reason: ComposeError.Reason, line: Int = 4, hint: String? = nil) {
-            self.init(file: service(lines, top: "networks: {front: }\nvolumes: {data: }"), reason, line: line, hint: hint)
+            self.init(
+                file: service(lines, top: "networks: {front: }\nvolumes: {data: }"), reason, line: line, hint: hint)
         }
     }
 
@@ -65,8 +66,10 @@ import Testing
         Case("command: {a: b}", .type), Case("command: 'echo \"x'", .value), Case("command: 'x \\'", .value),
         Case("user: ''", .value), Case("user: [a]", .type), Case("hostname: true", .type, hint: "quote it"),
         Case("environment: {A: 010}", .type, hint: "quote it: \"010\""), Case("environment: {A: 1e3}", .type),
-        Case("environment: {A: 1.50}", .type), Case("environment: {A: 0x1F}", .type), Case("environment: {A: .inf}", .type),
-        Case("environment: {A: 1_000}", .type), Case("environment: {A: [b]}", .type), Case("environment: ['=x']", .value),
+        Case("environment: {A: 1.50}", .type), Case("environment: {A: 0x1F}", .type),
+        Case("environment: {A: .inf}", .type),
+        Case("environment: {A: 1_000}", .type), Case("environment: {A: [b]}", .type),
+        Case("environment: ['=x']", .value),
         Case("environment: {'A=B': c}", .value), Case("environment: x", .type),
         Case("privileged: maybe", .type), Case("privileged: [true]", .type), Case("read_only: 2", .type),
         Case("restart: sometimes", .value), Case("restart: alway", .value, hint: "did you mean always?"),
@@ -86,7 +89,8 @@ import Testing
         Case("extra_hosts: ['a=not-an-ip']", .value), Case("extra_hosts: {a: '999.0.0.1'}", .value),
         Case("labels: {com.docker.compose.project: x}", .value), Case("labels: {io.holdfast.app: x}", .value),
         Case("cap_add: [A, A]", .duplicate), Case("cap_add: ALL", .type), Case("security_opt: ['']", .value),
-        Case("devices: ['']", .value), Case("devices: [dev/null]", .value), Case("devices: ['/dev/a:/dev/b:x']", .value),
+        Case("devices: ['']", .value), Case("devices: [dev/null]", .value),
+        Case("devices: ['/dev/a:/dev/b:x']", .value),
         Case("devices: ['/dev/../etc/shadow']", .value), Case("devices: [{target: /dev/a}]", .missing),
         Case("working_dir: srv", .value), Case("working_dir: /srv/../etc", .value),
         Case("deploy: {restart_policy: {condition: maybe}}", .value),
@@ -100,12 +104,14 @@ import Testing
         Case("ports: ['1-2000']", .limit), Case("ports: ['1:2-3']", .value), Case("ports: ['1-2:3']", .value),
         Case("ports: ['::80']", .value), Case("ports: ['[::1]80:80']", .value), Case("ports: ['host:80:80']", .value),
         Case("ports: [{published: 80}]", .missing), Case("ports: [{target: 80, mode: vip}]", .value),
-        Case("ports: ['-80']", .value), Case("ports: ['80:']", .value), Case("ports: 80", .type), Case("ports: [null]", .type),
+        Case("ports: ['-80']", .value), Case("ports: ['80:']", .value), Case("ports: 80", .type),
+        Case("ports: [null]", .type),
         Case("ports:\n- '80:80'\n- '80:80'", .duplicate, line: 6),
         Case("ports:\n- '80:80'\n- '80:81'", .duplicate, line: 6),
         Case("ports:\n- '80:80'\n- '127.0.0.1:80:81'", .duplicate, line: 6),
         Case("volumes: ['']", .value), Case("volumes: ['a:b:c:d']", .value), Case("volumes: ['data:data']", .value),
-        Case("volumes: ['data:/a:rx']", .value), Case("volumes: ['data:/']", .value), Case("volumes: ['data:/a/../b']", .value),
+        Case("volumes: ['data:/a:rx']", .value), Case("volumes: ['data:/']", .value),
+        Case("volumes: ['data:/a/../b']", .value),
         Case("volumes: ['./data:/data']", .value, hint: "configs"), Case("volumes: ['~/data:/data']", .value),
         Case("volumes: ['../x:/data']", .value), Case("volumes: ['ghost:/data']", .reference),
         Case("volumes: ['dat:/data']", .reference, hint: "did you mean data?"),
@@ -122,7 +128,8 @@ import Testing
         Case("networks: [ghost]", .reference), Case("networks: [frnt]", .reference, hint: "did you mean front?"),
         Case("networks: [front, front]", .duplicate), Case("networks: {front: {ipv4_address: 1.2.3}}", .value),
         Case("network_mode: bridge", .value), Case("network_mode: 'service:x'", .value),
-        Case("network_mode: host\nnetworks: [front]", .duplicate), Case("network_mode: host\nports: ['80']", .duplicate),
+        Case("network_mode: host\nnetworks: [front]", .duplicate),
+        Case("network_mode: host\nports: ['80']", .duplicate),
         Case("configs: [ghost]", .reference, hint: "top level under configs"), Case("secrets: [ghost]", .reference),
         Case("configs: [{target: /a}]", .missing), Case("depends_on: [ghost]", .reference),
         Case("depends_on: [wbe]", .reference, hint: "did you mean web?"), Case("depends_on: [web]", .cycle),
@@ -155,10 +162,12 @@ import Testing
         Case(file: "services: {web: {image: x}}\nx-holdfast: {update: {stable_time: 1500ms}}", .value, line: 2),
         Case(file: "services: {web: {image: x}}\nx-holdfast: {updat: {}}", .unknownField, line: 2, hint: "update"),
         Case(
-            file: "services:\n  a: {image: x, depends_on: [b]}\n  b: {image: x, depends_on: [c]}\n  c: {image: x, depends_on: [a]}",
+            file:
+                "services:\n  a: {image: x, depends_on: [b]}\n  b: {image: x, depends_on: [c]}\n  c: {image: x, depends_on: [a]}",
             .cycle, line: 2),
         Case(
-            file: "services:\n  a: {image: x, ports: ['80:1']}\n  b:\n    image: x\n    ports:\n    - '80:2'", .duplicate,
+            file: "services:\n  a: {image: x, ports: ['80:1']}\n  b:\n    image: x\n    ports:\n    - '80:2'",
+            .duplicate,
             line: 6),
         Case(file: "services: {web: {image: '${IMG:?name the image}'}}", .variable, line: 1, hint: "--env-file"),
         Case(file: "services: {web: {image: '${IMG'}}", .variable, line: 1, hint: "$$"),

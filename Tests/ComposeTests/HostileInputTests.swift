@@ -51,13 +51,19 @@ import Testing
         ("a list as a key", "services: {web: {image: x}}\n? [a, b]\n: c"),
         ("a map as a key", "services: {web: {image: x}}\n{a: b}: c"),
         ("a merge of a text", "services: {web: {<<: text, image: x}}"),
-        ("a merge of texts", "services: {web: {<<: [a], image: x}}"), ("a tag", "services: {web: {image: !!binary aGk=}}"),
+        ("a merge of texts", "services: {web: {<<: [a], image: x}}"),
+        ("a tag", "services: {web: {image: !!binary aGk=}}"),
         ("a language tag", "services: {web: {image: !!python/object:os.system x}}"),
-        ("the tag !reset", "services: {web: {image: x, ports: !reset []}}"), ("an open quote", "services: {web: {image: \"x}}"),
+        ("the tag !reset", "services: {web: {image: x, ports: !reset []}}"),
+        ("an open quote", "services: {web: {image: \"x}}"),
         ("an open brace", "services: {web: {image: x"), ("a directive", "%YAML 9.9\n---\nservices: {web: {image: x}}"),
-        ("a percent", "%\n"), ("only a comment", "# nothing\n"), ("an open block", "services:\n  web:\n image: x\n  a: b"),
+        ("a percent", "%\n"), ("only a comment", "# nothing\n"),
+        ("an open block", "services:\n  web:\n image: x\n  a: b"),
         ("a surrogate escape", "services: {web: {image: \"\\uD800\"}}"),
-        ("an enormous version", "services: {web: {image: x, stop_grace_period: " + String(repeating: "9", count: 5000) + "s}}"),
+        (
+            "an enormous version",
+            "services: {web: {image: x, stop_grace_period: " + String(repeating: "9", count: 5000) + "s}}"
+        ),
         ("a name with a line feed", "services: {\"we\\nb\": {image: x}}"),
         ("a name that leads out", "services: {\"../../etc\": {image: x}}"),
         ("a config that is a folder", "services: {web: {image: x}}\nconfigs: {a: {file: /etc}}"),
@@ -75,10 +81,11 @@ import Testing
         #expect(SystemClock.live.monotonic() - start < 20_000_000_000, "took too long")
     }
 
-    @Test(arguments: [
-        [0xFF, 0xFE, 0x73, 0x00], [0x73, 0x3A, 0x20, 0xC3], Array("a: b\nc: ".utf8) + [0x80],
-        Array("services: {web: {image: \"".utf8) + [0xED, 0xA0, 0x80] + Array("\"}}".utf8),
-    ] as [[UInt8]])
+    @Test(
+        arguments: [
+            [0xFF, 0xFE, 0x73, 0x00], [0x73, 0x3A, 0x20, 0xC3], Array("a: b\nc: ".utf8) + [0x80],
+            Array("services: {web: {image: \"".utf8) + [0xED, 0xA0, 0x80] + Array("\"}}".utf8),
+        ] as [[UInt8]])
     func whatIsNotUTF8IsRefused(bytes: [UInt8]) {
         let error = #expect(throws: ComposeError.self) {
             try ComposeApplication(parsing: bytes, file: "compose.yaml", folder: "/", environment: [:])
@@ -100,7 +107,8 @@ import Testing
 
     @Test func aliasesInTextDoNotCount() throws {
         let stars = (0..<60).map { "*s\($0)" }.joined(separator: " ")
-        let app = try compose(service("command: ['really? yes', '\(stars)', '{a}: b']").replacing("'{a}: b'", with: "b"))
+        let app = try compose(
+            service("command: ['really? yes', '\(stars)', '{a}: b']").replacing("'{a}: b'", with: "b"))
         #expect(app.services["web"]?.command?.count == 3)
     }
 

@@ -71,7 +71,8 @@ import Testing
 @Suite struct EnvironmentFileTests {
     @Test(arguments: [
         ("A=b", ["A": "b"]), ("A=b\nC=d\n", ["A": "b", "C": "d"]), ("A=b\r\nC=d\r\n", ["A": "b", "C": "d"]),
-        ("# note\n\n  A = b  \n", ["A": "b"]), ("export A=b", ["A": "b"]), ("A=", ["A": ""]), ("A=b # note", ["A": "b"]),
+        ("# note\n\n  A = b  \n", ["A": "b"]), ("export A=b", ["A": "b"]), ("A=", ["A": ""]),
+        ("A=b # note", ["A": "b"]),
         ("A=b# not", ["A": "b# not"]), ("A=#x", ["A": ""]), ("A='b # c'", ["A": "b # c"]), ("A=\"b\" # c", ["A": "b"]),
         ("A='$X'", ["A": "$X"]), ("A=$X", ["A": "ex"]), ("A=\"${X}y\"", ["A": "exy"]), ("A=${N:-d}", ["A": "d"]),
         ("A='Let\\'s go'", ["A": "Let's go"]), ("A=\"{\\\"a\\\": 1}\"", ["A": "{\"a\": 1}"]),
@@ -137,23 +138,30 @@ import Testing
 }
 
 @Suite struct QuantityTests {
-    @Test(arguments: [
-        ("10ms", 10_000_000), ("40s", 40_000_000_000), ("1m30s", 90_000_000_000), ("1h5m30s20ms", 3_930_020_000_000),
-        ("1.5s", 1_500_000_000), ("5us", 5000), ("0", 0), ("0s", 0), ("", nil), ("10", nil), ("s", nil), ("1x", nil),
-        ("-1s", nil), ("1s 2s", nil), ("1..5s", nil), ("9999999999h", nil), ("99999999999999999999s", nil),
-    ] as [(String, Int64?)])
+    @Test(
+        arguments: [
+            ("10ms", 10_000_000), ("40s", 40_000_000_000), ("1m30s", 90_000_000_000),
+            ("1h5m30s20ms", 3_930_020_000_000),
+            ("1.5s", 1_500_000_000), ("5us", 5000), ("0", 0), ("0s", 0), ("", nil), ("10", nil), ("s", nil),
+            ("1x", nil),
+            ("-1s", nil), ("1s 2s", nil), ("1..5s", nil), ("9999999999h", nil), ("99999999999999999999s", nil),
+        ] as [(String, Int64?)])
     func durations(text: String, expected: Int64?) { #expect(Quantity.duration(text) == expected) }
 
-    @Test(arguments: [
-        ("2b", 2), ("1024kb", 1 << 20), ("2048k", 2 << 20), ("300m", 300 << 20), ("1gb", 1 << 30), ("1.5g", 3 << 29),
-        ("512", 512), ("1GiB", 1 << 30), ("0.1k", 102), ("5 MB", 5 << 20), ("", nil), ("k", nil), ("1q", nil),
-        ("-1", nil), ("99999999999t", nil), ("1.2.3k", nil),
-    ] as [(String, Int64?)])
+    @Test(
+        arguments: [
+            ("2b", 2), ("1024kb", 1 << 20), ("2048k", 2 << 20), ("300m", 300 << 20), ("1gb", 1 << 30),
+            ("1.5g", 3 << 29),
+            ("512", 512), ("1GiB", 1 << 30), ("0.1k", 102), ("5 MB", 5 << 20), ("", nil), ("k", nil), ("1q", nil),
+            ("-1", nil), ("99999999999t", nil), ("1.2.3k", nil),
+        ] as [(String, Int64?)])
     func sizes(text: String, expected: Int64?) { #expect(Quantity.bytes(text) == expected) }
 
-    @Test(arguments: [
-        ("0.5", 500_000_000), ("2", 2_000_000_000), ("1.000000001", 1_000_000_001), (".5", 500_000_000), ("1.", 1_000_000_000),
-        (".", nil), ("", nil), ("1e3", nil), ("99999999999", nil),
-    ] as [(String, Int64?)])
+    @Test(
+        arguments: [
+            ("0.5", 500_000_000), ("2", 2_000_000_000), ("1.000000001", 1_000_000_001), (".5", 500_000_000),
+            ("1.", 1_000_000_000),
+            (".", nil), ("", nil), ("1e3", nil), ("99999999999", nil),
+        ] as [(String, Int64?)])
     func cpus(text: String, expected: Int64?) { #expect(Quantity.billionths(text) == expected) }
 }

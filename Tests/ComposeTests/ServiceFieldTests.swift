@@ -55,7 +55,9 @@ import Testing
         Case("healthcheck: {test: curl -f http://localhost}") {
             $0.healthcheck = .init(test: ["CMD-SHELL", "curl -f http://localhost"])
         },
-        Case("healthcheck:\n  test: [CMD, curl, localhost]\n  interval: 1m30s\n  timeout: 10s\n  retries: 3\n  start_period: 40s") {
+        Case(
+            "healthcheck:\n  test: [CMD, curl, localhost]\n  interval: 1m30s\n  timeout: 10s\n  retries: 3\n  start_period: 40s"
+        ) {
             $0.healthcheck = .init(
                 test: ["CMD", "curl", "localhost"], interval: 90_000_000_000, timeout: 10_000_000_000,
                 startPeriod: 40_000_000_000, retries: 3)
@@ -83,18 +85,23 @@ import Testing
         Case("ports: ['9090-9091:8080-8081']") {
             $0.ports = [.init(published: 9090, target: 8080), .init(published: 9091, target: 8081)]
         },
-        Case("ports: ['127.0.0.1:8001:8001']") { $0.ports = [.init(hostIP: "127.0.0.1", published: 8001, target: 8001)] },
+        Case("ports: ['127.0.0.1:8001:8001']") {
+            $0.ports = [.init(hostIP: "127.0.0.1", published: 8001, target: 8001)]
+        },
         Case("ports: ['127.0.0.1::80']") { $0.ports = [.init(hostIP: "127.0.0.1", target: 80)] },
         Case("ports: ['[::1]:80:81/tcp']") { $0.ports = [.init(hostIP: "::1", published: 80, target: 81)] },
         Case("ports: ['6060:6060/udp', '53:53/UDP']") {
             $0.ports = [
-                .init(published: 6060, target: 6060, protocol: "udp"), .init(published: 53, target: 53, protocol: "udp"),
+                .init(published: 6060, target: 6060, protocol: "udp"),
+                .init(published: 53, target: 53, protocol: "udp"),
             ]
         },
         Case("ports: ['53:53/udp', '53:53/tcp']") {
             $0.ports = [.init(published: 53, target: 53, protocol: "udp"), .init(published: 53, target: 53)]
         },
-        Case("ports:\n- target: 80\n  published: '8080'\n  host_ip: 127.0.0.1\n  protocol: tcp\n  mode: host\n  name: http\n  app_protocol: http") {
+        Case(
+            "ports:\n- target: 80\n  published: '8080'\n  host_ip: 127.0.0.1\n  protocol: tcp\n  mode: host\n  name: http\n  app_protocol: http"
+        ) {
             $0.ports = [.init(hostIP: "127.0.0.1", published: 8080, target: 80)]
         },
         Case("ports: [{target: 80, published: 81}, {target: '82', published: ''}]") {
@@ -185,7 +192,9 @@ import Testing
                 "memlock": .init(soft: -1, hard: -1),
             ]
         },
-        Case("deploy:\n  resources:\n    limits: {cpus: '0.50', memory: 50M, pids: 10}\n    reservations: {memory: 20M}") {
+        Case(
+            "deploy:\n  resources:\n    limits: {cpus: '0.50', memory: 50M, pids: 10}\n    reservations: {memory: 20M}"
+        ) {
             $0.resources = .init(nanoCPUs: 500_000_000, memory: 50 << 20, memoryReservation: 20 << 20, pids: 10)
         },
         Case("mem_limit: 1g\nmem_reservation: 512m\ncpus: 1.5\npids_limit: 100") {
@@ -276,7 +285,8 @@ import Testing
         #expect(app.update == .init(healthWindowSeconds: 120, stableSeconds: 30, rollback: false))
         #expect(app.requirements == .init(architectures: ["arm64"], labels: ["site": "north"], features: ["f"]))
         #expect(app.epoch == 3)
-        #expect(app.warnings.map(\.description) == ["compose.yaml:1:10: version means nothing any more and can be removed"])
+        #expect(
+            app.warnings.map(\.description) == ["compose.yaml:1:10: version means nothing any more and can be removed"])
         #expect(app.networks["default"] == nil, "nobody uses it")
     }
 

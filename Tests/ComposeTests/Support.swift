@@ -5,7 +5,8 @@ import TestSupport
 @testable import Compose
 
 /// Reads a document with the variables given.
-func compose(_ text: String, _ environment: [String: String] = [:], folder: String = "/nonexistent") throws(ComposeError)
+func compose(_ text: String, _ environment: [String: String] = [:], folder: String = "/nonexistent")
+    throws(ComposeError)
     -> ComposeApplication
 {
     try ComposeApplication(
@@ -14,7 +15,8 @@ func compose(_ text: String, _ environment: [String: String] = [:], folder: Stri
 
 /// A file with one service `web` that has the given lines, each of which is indented as a field of the service.
 func service(_ lines: String, top: String = "") -> String {
-    let body = lines.split(separator: "\n", omittingEmptySubsequences: false).map { "    \($0)" }.joined(separator: "\n")
+    let body = lines.split(separator: "\n", omittingEmptySubsequences: false).map { "    \($0)" }.joined(
+        separator: "\n")
     return "services:\n  web:\n    image: example/web:1\n\(body)\n\(top)\n"
 }
 

@@ -84,7 +84,8 @@ final class Bench: Sendable {
             "rootfs": ["type": "layers", "diff_ids": .array(diffIDs.map { .string($0.description) })],
         ]
         let manifest = ImageManifest(
-            config: Descriptor(mediaType: MediaType.config, blob: try store.put(try config.serialized())), layers: layers)
+            config: Descriptor(mediaType: MediaType.config, blob: try store.put(try config.serialized())),
+            layers: layers)
         let descriptor = Descriptor(mediaType: MediaType.manifest, blob: try store.put(try manifest.encoded()))
         let index = ImageIndex(manifests: [descriptor])
         try fileSystem.replace(path("\(name)/oci-layout"), with: try ImageLayout.marker(), op: "test")

@@ -215,13 +215,17 @@ import Testing
         Mistake("\(build) --version 2.0.0 --image web=oci:@web", .usage, "operator.image-source"),
         Mistake("\(build) --version 2.0.0 \(Bench.images) --image wbe=oci:@web", .usage, "operator.image-source"),
         Mistake("\(build) --version 2.0.0 --image web=tarball:x --image worker=oci:@worker", .usage, "oci.reference"),
-        Mistake("\(build) --version 2.0.0 --image web=oci:@nowhere --image worker=oci:@worker", .noInput, "file.not-found"),
-        Mistake("\(build) --version 2.0.0 --image web=docker:x/y --image worker=oci:@worker", .unavailable, "engine.unreachable"),
+        Mistake(
+            "\(build) --version 2.0.0 --image web=oci:@nowhere --image worker=oci:@worker", .noInput, "file.not-found"),
+        Mistake(
+            "\(build) --version 2.0.0 --image web=docker:x/y --image worker=oci:@worker", .unavailable,
+            "engine.unreachable"),
         Mistake("\(build) --version 2.0.0 \(Bench.images) --ctr -4", .usage, "cli.usage"),
         Mistake("\(build) --version 2.0.0 \(Bench.images) --label x", .usage, "operator.value"),
         Mistake("\(build) --version 2.0.0 \(Bench.images) --arch arm64", .dataError, "oci.platform"),
         Mistake("release build @missing.yaml --app shop --repo @repo --version 2.0.0", .noInput, "compose.file"),
-        Mistake("release build @broken.yaml --app shop --repo @repo --version 2.0.0", .dataError, "compose.unknown-field"),
+        Mistake(
+            "release build @broken.yaml --app shop --repo @repo --version 2.0.0", .dataError, "compose.unknown-field"),
         Mistake("bundle inspect @nowhere", .noInput, "file.not-found"),
         Mistake("bundle verify @compose.yaml", .dataError, "archive."),
         Mistake("bundle export @repo --release shop/9.9.9 -o @out", .noInput, "operator.release-not-found"),
@@ -303,7 +307,8 @@ import Testing
         _ = try await bench.build("1.0.0")
         let text = try await bench.succeed("release list --repo @repo")
         #expect(!text.contains("\u{1B}"))
-        let shell = "'\(Bench.binary)' release show shop/1.0.0 --repo '\(bench.path("repo"))' --output json | true; "
+        let shell =
+            "'\(Bench.binary)' release show shop/1.0.0 --repo '\(bench.path("repo"))' --output json | true; "
             + "echo ${PIPESTATUS[0]}"
         let piped = try await Command.run(["bash", "-c", shell])
         #expect(piped.errorOutput.isEmpty)

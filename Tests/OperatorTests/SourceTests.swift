@@ -19,7 +19,8 @@ import Testing
         let built = try JSONValue(
             parsing: Array(
                 try await bench.succeed(
-                    "\(line) --version 1.0.0 --image example/box:1=docker:example/box:1", environment: environment).utf8))
+                    "\(line) --version 1.0.0 --image example/box:1=docker:example/box:1", environment: environment
+                ).utf8))
         #expect(built["architectures"]?.array?.count == 1)
         #expect(try bench.fileSystem.list(bench.path("repo/staging")).isEmpty)
 
