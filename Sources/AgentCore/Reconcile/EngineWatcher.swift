@@ -7,7 +7,7 @@ public struct EngineWatcher: Sendable {
     private let engine: any ContainerEngine
     private let reconciler: Reconciler
     private let clock: SystemClock
-    private let backoff = Backoff(base: .seconds(1), ceiling: .seconds(60))
+    private let backoff = Backoff(base: .seconds(1), ceiling: .seconds(10))
 
     public init(engine: any ContainerEngine, reconciler: Reconciler, clock: SystemClock) {
         self.engine = engine

@@ -18,7 +18,7 @@ public actor Reconciler {
         public var stepBackoff: Backoff
 
         public init(
-            tick: Duration = .seconds(60), backoff: Backoff = Backoff(base: .seconds(1), ceiling: .seconds(60)),
+            tick: Duration = .seconds(60), backoff: Backoff = Backoff(base: .seconds(1), ceiling: .seconds(10)),
             stepBackoff: Backoff = Backoff(base: .seconds(1), ceiling: .seconds(300))
         ) {
             self.tick = tick
