@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -35,6 +36,8 @@ class Client:
     def run(self, *arguments, time=None):
         command = [self.command, "--metadata-dir", str(self.metadata), *arguments]
         if time is not None:
+            if shutil.which("faketime") is None:
+                pytest.skip("apt-get install faketime")
             command = ["faketime", "-f", time, *command]
         result = subprocess.run(command, capture_output=True, text=True, timeout=60)
         self.errors = result.stderr
