@@ -128,7 +128,9 @@ public enum ConfigurationFile {
                 return peer?.rest.endpoint != nil
             }
             if key.isEqual(ignoringCase: "persistentkeepalive") {
-                guard let interval = value.isEqual(ignoringCase: "off") ? 0 : UInt16(decimal: value) else { return false }
+                guard let interval = value.isEqual(ignoringCase: "off") ? 0 : UInt16(decimal: value) else {
+                    return false
+                }
                 peer?.rest.persistentKeepalive = interval
                 return true
             }

@@ -65,7 +65,8 @@ public struct PeerChange: Hashable, Sendable {
     public static func add(_ peer: PeerConfiguration) -> PeerChange {
         PeerChange(
             publicKey: peer.publicKey, action: .add, presharedKey: peer.presharedKey.map { .set($0) } ?? .keep,
-            endpoint: peer.endpoint, persistentKeepalive: peer.persistentKeepalive == 0 ? nil : peer.persistentKeepalive,
+            endpoint: peer.endpoint,
+            persistentKeepalive: peer.persistentKeepalive == 0 ? nil : peer.persistentKeepalive,
             allowedIPs: peer.allowedIPs.isEmpty ? .keep : .add(peer.allowedIPs))
     }
 

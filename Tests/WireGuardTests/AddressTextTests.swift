@@ -15,7 +15,9 @@ import Testing
     /// Every pattern of zero groups, and random addresses of both families.
     @Test func printsAsTheCLibraryDoes() {
         var generator = SeededGenerator(seed: 8)
-        var addresses: [IPAddress] = (0..<2000).map { _ in IPAddress(v4: UInt32.random(in: 0...UInt32.max, using: &generator)) }
+        var addresses: [IPAddress] = (0..<2000).map { _ in
+            IPAddress(v4: UInt32.random(in: 0...UInt32.max, using: &generator))
+        }
         for pattern in 0..<256 {
             for value in [1, 0x10, 0xABC, 0xFFFF] as [UInt64] {
                 func half(_ bits: Int) -> UInt64 {

@@ -35,7 +35,8 @@ import Testing
                     peers: [
                         PeerConfiguration(
                             publicKey: try #require(PublicKey(base64: KeyTests.pairs[1].1)),
-                            presharedKey: SecretKey(base64: secret), endpoint: "[2001:db8::1]:9", persistentKeepalive: 25,
+                            presharedKey: SecretKey(base64: secret), endpoint: "[2001:db8::1]:9",
+                            persistentKeepalive: 25,
                             allowedIPs: ["10.0.0.0/8", "fd00::/64", "192.0.2.1"]),
                         PeerConfiguration(publicKey: try #require(PublicKey(base64: KeyTests.pairs[2].1))),
                     ]))
@@ -43,8 +44,10 @@ import Testing
 
     @Test(arguments: [
         ("PrivateKey = x", 1), ("[Interface]\nPrivateKey = short", 2), ("[Interface]\nListenPort = 65536", 2),
-        ("[Interface]\n\nAllowedIPs = ::/0", 3), ("[Peer]\nAllowedIPs = ::/129", 2), ("[Peer]\nEndpoint = host.example:1", 2),
-        ("[Peer]\nPersistentKeepalive = -1", 2), ("[Other]", 1), ("[Peer]\nnonsense", 2), ("[Peer]\nAllowedIPs = ::/0", 1),
+        ("[Interface]\n\nAllowedIPs = ::/0", 3), ("[Peer]\nAllowedIPs = ::/129", 2),
+        ("[Peer]\nEndpoint = host.example:1", 2),
+        ("[Peer]\nPersistentKeepalive = -1", 2), ("[Other]", 1), ("[Peer]\nnonsense", 2),
+        ("[Peer]\nAllowedIPs = ::/0", 1),
         ("[Interface]\nFwMark = blue", 2),
     ]) func namesTheLineThatIsWrong(text: String, line: Int) {
         let error = #expect(throws: WireGuardError.self) { try parse(text) }

@@ -67,7 +67,8 @@ struct ConfigurationGenerator {
             let count = Int.random(in: 0...min(5, prefixes.count), using: &generator)
             peers.append(
                 PeerConfiguration(
-                    publicKey: key, presharedKey: Bool.random(using: &generator) ? secrets.randomElement(using: &generator) : nil,
+                    publicKey: key,
+                    presharedKey: Bool.random(using: &generator) ? secrets.randomElement(using: &generator) : nil,
                     endpoint: Bool.random(using: &generator)
                         ? Endpoint(address: "192.0.2.7", port: UInt16.random(in: 1...9, using: &generator)) : nil,
                     persistentKeepalive: [0, 0, 25].randomElement(using: &generator) ?? 0,
@@ -75,7 +76,8 @@ struct ConfigurationGenerator {
             prefixes.removeFirst(count)
         }
         return DeviceConfiguration(
-            privateKey: secrets.randomElement(using: &generator), listenPort: UInt16.random(in: 1...3, using: &generator),
+            privateKey: secrets.randomElement(using: &generator),
+            listenPort: UInt16.random(in: 1...3, using: &generator),
             firewallMark: UInt32.random(in: 0...2, using: &generator), peers: peers)
     }
 }
@@ -104,13 +106,15 @@ struct ConfigurationGenerator {
 
     @Test func leavesARoamedEndpointAlone() throws {
         let state = DeviceState(
-            name: "wg0", peers: [Peer(publicKey: .repeating(1), endpoint: "198.51.100.9:1234", allowedIPs: ["10.0.0.1"])])
+            name: "wg0",
+            peers: [Peer(publicKey: .repeating(1), endpoint: "198.51.100.9:1234", allowedIPs: ["10.0.0.1"])])
         let wanted = DeviceConfiguration(peers: [PeerConfiguration(publicKey: .repeating(1), allowedIPs: ["10.0.0.1"])])
         #expect(try DeviceDifference(from: state, to: wanted).isEmpty)
     }
 
     @Test func addsOnlyTheMissingAllowedIPsWhereNoneGoes() throws {
-        let state = DeviceState(name: "wg0", peers: [Peer(publicKey: .repeating(1), allowedIPs: ["10.0.0.1", "10.0.0.2"])])
+        let state = DeviceState(
+            name: "wg0", peers: [Peer(publicKey: .repeating(1), allowedIPs: ["10.0.0.1", "10.0.0.2"])])
         func change(_ prefixes: [IPPrefix]) throws -> PeerChange.AllowedIPs? {
             let wanted = DeviceConfiguration(peers: [PeerConfiguration(publicKey: .repeating(1), allowedIPs: prefixes)])
             return try DeviceDifference(from: state, to: wanted).peers.first?.allowedIPs

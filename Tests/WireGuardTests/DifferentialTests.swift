@@ -82,7 +82,8 @@ struct DifferentialTests {
         let count = Int.random(in: 0...25, using: &generator)
         for number in 0..<count {
             let endpoints: [Endpoint?] = [
-                nil, Endpoint(address: IPAddress(v4: UInt32.random(in: 1...UInt32.max, using: &generator)), port: 51820),
+                nil,
+                Endpoint(address: IPAddress(v4: UInt32.random(in: 1...UInt32.max, using: &generator)), port: 51820),
                 Endpoint(address: "2001:db8::17", port: UInt16.random(in: 1...65535, using: &generator)),
                 Endpoint(address: "fe80::1", port: 9, scope: 1),
             ]
@@ -93,7 +94,8 @@ struct DifferentialTests {
                 if index.isMultiple(of: 3) {
                     prefixes.append(IPPrefix(host: IPAddress(v4: 0x0A00_0000 | UInt32(number) << 16 | UInt32(index))))
                 } else if let prefix = IPPrefix(
-                    IPAddress(high: high, low: UInt64(index) << 8), length: UInt8.random(in: 121...128, using: &generator))
+                    IPAddress(high: high, low: UInt64(index) << 8),
+                    length: UInt8.random(in: 121...128, using: &generator))
                 {
                     prefixes.append(prefix)
                 }
@@ -127,7 +129,8 @@ struct DifferentialTests {
                     try device.apply(
                         DeviceDifference(
                             privateKey: wanted.privateKey, listenPort: wanted.listenPort,
-                            firewallMark: wanted.firewallMark, replacePeers: true, peers: wanted.peers.map { .add($0) }))
+                            firewallMark: wanted.firewallMark, replacePeers: true, peers: wanted.peers.map { .add($0) })
+                    )
                 }
                 return try device.read()
             }
@@ -136,7 +139,8 @@ struct DifferentialTests {
             let dumped = try lab.inside("a") { try Self.dump(state) }
             #expect(dumped == Self.normalized(dump: try lab.run("a", "wg show \(name) dump")), "round \(round)")
             let printed = try lab.inside("a") { try Self.configuration(state) }
-            #expect(printed == Self.normalized(configuration: try lab.run("a", "wg showconf \(name)")), "round \(round)")
+            #expect(
+                printed == Self.normalized(configuration: try lab.run("a", "wg showconf \(name)")), "round \(round)")
         }
     }
 

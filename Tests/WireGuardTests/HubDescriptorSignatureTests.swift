@@ -19,10 +19,14 @@ import WireGuard
         let key = try SecretKey.generatePrivate().derivePublicKey()
         return HubDescriptor(
             hub: "north", sequence: sequence, issued: Timestamp(seconds: 1_700_000_000),
-            ends: [HubDescriptor.End(publicKey: key, endpoint: Endpoint(address: IPAddress(v4: 0xC000_0201), port: 51820))])
+            ends: [
+                HubDescriptor.End(publicKey: key, endpoint: Endpoint(address: IPAddress(v4: 0xC000_0201), port: 51820))
+            ])
     }
 
-    private func envelope(_ descriptor: HubDescriptor, type: String = HubDescriptor.payloadType, by count: Int) throws -> [UInt8] {
+    private func envelope(_ descriptor: HubDescriptor, type: String = HubDescriptor.payloadType, by count: Int) throws
+        -> [UInt8]
+    {
         var envelope = DSSEEnvelope(payloadType: type, payload: try descriptor.payload())
         for signer in signers.prefix(count) { try envelope.sign(with: signer) }
         return envelope.bytes
@@ -44,7 +48,9 @@ import WireGuard
     @Test func refusesTooFewKeysAnotherTypeAndAlteredBytes() throws {
         let descriptor = try descriptor(1)
         #expect(throws: WireGuardError.self) { try accept(envelope(descriptor, by: 1)) }
-        #expect(throws: WireGuardError.self) { try accept(envelope(descriptor, type: "application/vnd.other+json", by: 2)) }
+        #expect(throws: WireGuardError.self) {
+            try accept(envelope(descriptor, type: "application/vnd.other+json", by: 2))
+        }
         let good = try envelope(descriptor, by: 2)
         for index in stride(from: 0, to: good.count, by: 7) {
             var altered = good

@@ -99,7 +99,9 @@ private actor World {
         let world = World()
         await world.refuseNewTunnels()
         let rotation = rotation(world, RotationState())
-        await #expect(throws: WireGuardError.rotation(phase: "probing", why: "no answer through the new tunnel in 3 attempts")) {
+        await #expect(
+            throws: WireGuardError.rotation(phase: "probing", why: "no answer through the new tunnel in 3 attempts")
+        ) {
             try await rotation.rotate()
         }
         #expect(await rotation.state == RotationState(active: .first, phase: .steady, abandoned: 1))

@@ -133,7 +133,8 @@ import Testing
                 guard got > 0 else { break }
                 // Our own read buffer is part of the memory; what it holds of itself is not a find.
                 let own = UInt(bitPattern: buffer)
-                for start in 0..<max(0, got - 31) where buffer[start] == ~pattern[0] && buffer[start + 1] == ~pattern[1] {
+                for start in 0..<max(0, got - 31) where buffer[start] == ~pattern[0] && buffer[start + 1] == ~pattern[1]
+                {
                     let address = position + UInt(start)
                     guard !(own..<(own + UInt(block + 32))).contains(address) else { continue }
                     if (0..<32).allSatisfy({ buffer[start + $0] == ~pattern[$0] }) { count += 1 }
@@ -184,7 +185,9 @@ import Testing
         let file = KeyFile(path: directory + "/key")
         _ = try file.readOrCreate()
         chmod(file.path, mode_t(mode))
-        #expect(throws: WireGuardError.keyFileExposed(path: file.path, mode: mode, owner: geteuid())) { try file.read() }
+        #expect(throws: WireGuardError.keyFileExposed(path: file.path, mode: mode, owner: geteuid())) {
+            try file.read()
+        }
     }
 
     @Test func refusesASymlinkAnotherOwnerAndGarbage() throws {

@@ -52,7 +52,8 @@ final class NetworkLab {
     /// A veth pair between two hosts, each end named `to-<other>`.
     func join(_ first: String, _ firstAddress: String, _ second: String, _ secondAddress: String) throws {
         try Self.shell(
-            "ip -n \(namespace(first)) link add to-\(second) type veth peer name to-\(first) netns \(namespace(second))")
+            "ip -n \(namespace(first)) link add to-\(second) type veth peer name to-\(first) netns \(namespace(second))"
+        )
         for (host, other, address) in [(first, second, firstAddress), (second, first, secondAddress)] {
             try ip(host, "addr add \(address) dev to-\(other)")
             try ip(host, "link set to-\(other) up")
@@ -96,7 +97,9 @@ final class NetworkLab {
 
     @discardableResult
     static func shell(_ command: String) throws -> String {
-        guard let pipe = popen("{ \(command); } 2>&1", "re") else { throw ToolFailed(command: command, output: "popen") }
+        guard let pipe = popen("{ \(command); } 2>&1", "re") else {
+            throw ToolFailed(command: command, output: "popen")
+        }
         var output: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 64 << 10)
         while true {

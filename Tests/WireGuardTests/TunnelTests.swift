@@ -130,7 +130,8 @@ struct TunnelTests {
         // The hub's configuration names no endpoint, so applying it again does not send the peer back.
         let peer = try #require(try field.peers().first)
         let (device, wanted) = (
-            field.hubDevice, DeviceConfiguration(peers: [PeerConfiguration(publicKey: peer.publicKey, allowedIPs: peer.allowedIPs)])
+            field.hubDevice,
+            DeviceConfiguration(peers: [PeerConfiguration(publicKey: peer.publicKey, allowedIPs: peer.allowedIPs)])
         )
         #expect(try field.lab.inside("hub") { try device.synchronize(to: wanted).isEmpty })
         board.stop.store(true, ordering: .relaxed)
@@ -251,6 +252,8 @@ struct TunnelTests {
         let gone = tunnels.interface(.first)
         #expect(try lab.inside("dev") { try NetworkLinks().link(gone) } == nil)
         #expect(try FileSystem().status(field.keys + "/first.key") == nil)
-        print("rotation under traffic: \(answered) requests answered, \(afterwards) of them by the new tunnel, \(lost) lost")
+        print(
+            "rotation under traffic: \(answered) requests answered, \(afterwards) of them by the new tunnel, \(lost) lost"
+        )
     }
 }

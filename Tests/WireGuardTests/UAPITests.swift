@@ -102,7 +102,8 @@ import Testing
         #expect(
             state
                 == DeviceState(
-                    name: "wg0", privateKey: .repeating(0x11), publicKey: try SecretKey.repeating(0x11).derivePublicKey(),
+                    name: "wg0", privateKey: .repeating(0x11),
+                    publicKey: try SecretKey.repeating(0x11).derivePublicKey(),
                     listenPort: 51820, firewallMark: 42,
                     peers: [
                         Peer(

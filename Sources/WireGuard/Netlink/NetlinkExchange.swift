@@ -62,7 +62,9 @@ struct NetlinkExchange {
                     case NLMSG_NOOP: continue
                     case NLMSG_ERROR, NLMSG_DONE:
                         let verdict = NetlinkVerdict(header, payload)
-                        if verdict.errno == EINTR { consistent = false } else {
+                        if verdict.errno == EINTR {
+                            consistent = false
+                        } else {
                             try verdict.check(operation: operation, element: element)
                         }
                         ended = true
@@ -105,7 +107,9 @@ struct NetlinkVerdict {
         guard offset <= payload.count else { return }
         var attributes = NetlinkAttributes(UnsafeRawBufferPointer(rebasing: payload[offset...]))
         while let attribute = try? attributes.next() {
-            if attribute.type == UInt16(NLMSGERR_ATTR_MSG.rawValue) { detail = (try? attribute.string("message")) ?? "" }
+            if attribute.type == UInt16(NLMSGERR_ATTR_MSG.rawValue) {
+                detail = (try? attribute.string("message")) ?? ""
+            }
         }
     }
 

@@ -75,8 +75,9 @@ public struct HubDescriptor: Hashable, Sendable {
 
     init(payload: [UInt8]) throws(WireGuardError) {
         let value: JSONValue
-        do { value = try JSONValue(parsing: payload, limits: JSONLimits(size: Self.maxBytes, depth: 8, count: 1000)) }
-        catch { throw .descriptor(why: error.message) }
+        do {
+            value = try JSONValue(parsing: payload, limits: JSONLimits(size: Self.maxBytes, depth: 8, count: 1000))
+        } catch { throw .descriptor(why: error.message) }
         guard value["schema"]?.integer == Self.schema else {
             throw .descriptor(why: "schema \(value["schema"]?.integer ?? 0) is not \(Self.schema)")
         }

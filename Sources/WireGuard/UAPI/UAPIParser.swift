@@ -93,7 +93,8 @@ struct UAPIParser {
         }
     }
 
-    private mutating func device(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) throws(WireGuardError) {
+    private mutating func device(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) throws(WireGuardError)
+    {
         if key == "private_key" {
             guard let secret = SecretKey(hexBytes: value) else { throw .invalidKey(source: "UAPI private_key") }
             state.privateKey = secret.isZero ? nil : secret

@@ -23,7 +23,8 @@ struct KernelChecks {
         let device = try host.create(name, mtu: 1380)
         try Machine.check(device is KernelDevice, "the kernel's own device")
         let link = try links.link(name)
-        try Machine.check(link?.kind == "wireguard" && link?.mtu == 1380 && link?.isUp == false, "link \(String(describing: link))")
+        try Machine.check(
+            link?.kind == "wireguard" && link?.mtu == 1380 && link?.isUp == false, "link \(String(describing: link))")
         try Machine.check(try host.deviceNames() == [name], "listed")
         try Machine.check(try host.create(name) is KernelDevice, "made twice is made once")
         guard let address = IPAddress("fd00:1::1"), let four = IPAddress("10.9.0.1"), let net = IPPrefix("fd00:2::/64"),
@@ -40,7 +41,8 @@ struct KernelChecks {
         try links.setRoutes([net], through: name)
         try Machine.check(try links.routes(through: name) == [net], "the default route went")
         try links.setAddresses([range], of: name)
-        try Machine.check(try links.addresses(of: name).filter { !$0.address.isLinkLocal } == [range], "one address left")
+        try Machine.check(
+            try links.addresses(of: name).filter { !$0.address.isLinkLocal } == [range], "one address left")
         try host.delete(name)
         try Machine.check(try links.link(name) == nil, "deleted")
         try host.delete(name)
@@ -58,7 +60,9 @@ struct KernelChecks {
 
     /// One line per peer as `wg show dump` has it, sorted.
     static func dump(_ state: DeviceState) -> [String] {
-        func text(_ key: SecretKey?) -> String { key.map { String(decoding: $0.exposedBase64(), as: UTF8.self) } ?? "(none)" }
+        func text(_ key: SecretKey?) -> String {
+            key.map { String(decoding: $0.exposedBase64(), as: UTF8.self) } ?? "(none)"
+        }
         let mark = state.firewallMark == 0 ? "off" : "0x" + String(state.firewallMark, radix: 16)
         let first = "\(text(state.privateKey))\t\(state.publicKey?.base64 ?? "(none)")\t\(state.listenPort)\t\(mark)"
         let peers = state.peers.map { peer in
@@ -86,14 +90,18 @@ struct KernelChecks {
         for number in 0..<Int.random(in: 0...40, using: &generator) {
             let addresses = ["192.0.2.7", "2001:db8::17", "fe80::1"].compactMap { IPAddress($0) }
             let pick = Int.random(in: 0...addresses.count, using: &generator)
-            let endpoint: Endpoint? = pick == addresses.count
+            let endpoint: Endpoint? =
+                pick == addresses.count
                 ? nil
-                : Endpoint(address: addresses[pick], port: UInt16.random(in: 1...65535, using: &generator), scope: pick == 2 ? 1 : 0)
+                : Endpoint(
+                    address: addresses[pick], port: UInt16.random(in: 1...65535, using: &generator),
+                    scope: pick == 2 ? 1 : 0)
             let many = number == 5 ? 10_000 : Int.random(in: 0...8, using: &generator)
             peers.append(
                 PeerConfiguration(
                     publicKey: try Self.secret(&generator).derivePublicKey(),
-                    presharedKey: Bool.random(using: &generator) ? try Self.secret(&generator) : nil, endpoint: endpoint,
+                    presharedKey: Bool.random(using: &generator) ? try Self.secret(&generator) : nil,
+                    endpoint: endpoint,
                     persistentKeepalive: [0, 0, 1, 65535][Int.random(in: 0..<4, using: &generator)],
                     allowedIPs: (0..<many).map { index in
                         index.isMultiple(of: 3)
@@ -122,9 +130,11 @@ struct KernelChecks {
         // And the other way: what wg set, we see.
         let wanted = try random(&generator)
         try device.synchronize(to: wanted)
-        try Machine.shell("wg showconf wgd > /tmp/conf; wg set wgd private-key /dev/null fwmark 0x99; wg setconf wgd /tmp/conf")
+        try Machine.shell(
+            "wg showconf wgd > /tmp/conf; wg set wgd private-key /dev/null fwmark 0x99; wg setconf wgd /tmp/conf")
         let configuration = try ConfigurationFile.read("/tmp/conf")
-        try Machine.check(try DeviceDifference(from: try device.read(), to: configuration).isEmpty, "wg setconf read back")
+        try Machine.check(
+            try DeviceDifference(from: try device.read(), to: configuration).isEmpty, "wg setconf read back")
         try host.delete(name)
     }
 
@@ -152,7 +162,8 @@ struct KernelChecks {
                 let known = Set(state.peers.map(\.publicKey))
                 try Machine.check(known.count == state.peers.count, "no peer twice")
                 try Machine.check(keep.allSatisfy { known.contains($0.publicKey) }, "no peer missing")
-                try Machine.check(state.peers.allSatisfy { $0.publicKey == key || $0.allowedIPs.count == 8 }, "whole peers")
+                try Machine.check(
+                    state.peers.allSatisfy { $0.publicKey == key || $0.allowedIPs.count == 8 }, "whole peers")
             } catch WireGuardError.dumpInterrupted {
                 interrupted += 1
             }
@@ -170,14 +181,19 @@ struct KernelChecks {
         let (hub, dev) = (try Self.name("wgh"), try Self.name("wgv"))
         var generator = Generator(seed: 32)
         let (hubKey, devKey) = (try Self.secret(&generator), try Self.secret(&generator))
-        guard let loopback = IPAddress("127.0.0.1"), let ours = IPAddress("fd07::1"), let theirs = IPAddress("fd07::2") else {
+        guard let loopback = IPAddress("127.0.0.1"), let ours = IPAddress("fd07::1"), let theirs = IPAddress("fd07::2")
+        else {
             throw Machine.Failed(description: "addresses")
         }
         let hubDevice = try host.create(hub)
         try hubDevice.apply(
             DeviceDifference(
                 privateKey: hubKey, listenPort: 4000,
-                peers: [.add(PeerConfiguration(publicKey: try devKey.derivePublicKey(), allowedIPs: [IPPrefix(host: theirs)]))]))
+                peers: [
+                    .add(
+                        PeerConfiguration(publicKey: try devKey.derivePublicKey(), allowedIPs: [IPPrefix(host: theirs)])
+                    )
+                ]))
         try links.add(InterfaceAddress(host: ours), to: hub)
         try links.set(hub, up: true)
         try links.addRoute(IPPrefix(host: theirs), through: hub)
@@ -192,7 +208,8 @@ struct KernelChecks {
                     peers: [
                         .add(
                             PeerConfiguration(
-                                publicKey: try hubKey.derivePublicKey(), endpoint: Endpoint(address: loopback, port: 4000),
+                                publicKey: try hubKey.derivePublicKey(),
+                                endpoint: Endpoint(address: loopback, port: 4000),
                                 allowedIPs: [IPPrefix(host: ours)]))
                     ]))
             try Machine.shell(

@@ -84,7 +84,8 @@ do {
             let address = IPAddress(high: 0xFDFF << 48, low: UInt64(index))
             let start = now()
             try device.apply(
-                DeviceDifference(peers: [.add(PeerConfiguration(publicKey: key, allowedIPs: [IPPrefix(host: address)]))]))
+                DeviceDifference(peers: [.add(PeerConfiguration(publicKey: key, allowedIPs: [IPPrefix(host: address)]))]
+                ))
             times.append(now() - start)
             try device.apply(DeviceDifference(peers: [.remove(key)]))
         }
