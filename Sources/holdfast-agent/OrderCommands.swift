@@ -104,7 +104,9 @@ struct RollbackCommand: AsyncParsableCommand {
 
     func run() async throws {
         let answer = try options.client.document("POST", "/v1/rollback", body: app.map { ["app": .string($0)] } ?? [:])
-        options.console.result(answer) { "going back to \(answer["app"]?.string ?? "") \(answer["target"]?.string ?? "")" }
+        options.console.result(answer) {
+            "going back to \(answer["app"]?.string ?? "") \(answer["target"]?.string ?? "")"
+        }
     }
 }
 
@@ -204,7 +206,8 @@ struct ConfigCommand: AsyncParsableCommand {
         subcommands: [Check.self, Schema.self, Default.self])
 
     struct Check: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(commandName: "check", abstract: "Read a configuration strictly.")
+        static let configuration = CommandConfiguration(
+            commandName: "check", abstract: "Read a configuration strictly.")
         @OptionGroup var output: OutputOptions
         @Argument(help: "The file.") var file: String
         func run() async throws {

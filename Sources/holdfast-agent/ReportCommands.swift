@@ -99,7 +99,8 @@ struct ReleasesCommand: AsyncParsableCommand {
 
 struct JournalCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "journal", abstract: "Read the agent's memory.", subcommands: [Show.self], defaultSubcommand: Show.self)
+        commandName: "journal", abstract: "Read the agent's memory.", subcommands: [Show.self],
+        defaultSubcommand: Show.self)
 
     struct Show: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
@@ -114,11 +115,17 @@ struct JournalCommand: AsyncParsableCommand {
             let console = options.console
             console.result(answer) {
                 [
-                    "Desired states", table(["ADOPTED", "APP", "VERSION", "PHASE", "CAUSE", "DETAIL"], answer["desired"],
+                    "Desired states",
+                    table(
+                        ["ADOPTED", "APP", "VERSION", "PHASE", "CAUSE", "DETAIL"], answer["desired"],
                         ["adoptedAt", "app", "version", "phase", "cause", "detail"], console),
-                    "\nSteps", table(["STARTED", "APP", "OUTCOME", "STEP", "MESSAGE"], answer["steps"],
+                    "\nSteps",
+                    table(
+                        ["STARTED", "APP", "OUTCOME", "STEP", "MESSAGE"], answer["steps"],
                         ["startedAt", "app", "outcome", "step", "message"], console),
-                    "\nEvents", table(["AT", "APP", "CODE", "MESSAGE"], answer["events"], ["at", "app", "code", "message"], console),
+                    "\nEvents",
+                    table(
+                        ["AT", "APP", "CODE", "MESSAGE"], answer["events"], ["at", "app", "code", "message"], console),
                 ].joined(separator: "\n")
             }
         }

@@ -22,7 +22,8 @@ struct RunCommand: AsyncParsableCommand {
     func run() async throws {
         let config = try AgentConfig.load(config)
         let clock = SystemClock.live
-        let logger = Logger(label: "holdfast-agent") { _ in JSONLogHandler(level: .init(config.logLevel), clock: clock) }
+        let logger = Logger(label: "holdfast-agent") { _ in JSONLogHandler(level: .init(config.logLevel), clock: clock)
+        }
         let fileSystem = FileSystem()
         let lock = try InstanceLock(config.layout, fileSystem: fileSystem)
         let (journal, condition) = try Journal.open(layout: config.layout, fileSystem: fileSystem, clock: clock)
@@ -44,7 +45,8 @@ struct RunCommand: AsyncParsableCommand {
                 layout: config.layout, clock: clock, logger: logger, heartbeat: heartbeat),
             policy: config.planPolicy, timing: config.timing, reserve: config.stateReserve)
         let importer = Importer(
-            journal: journal, reconciler: reconciler, store: store, engine: engine, fileSystem: fileSystem, layout: config.layout,
+            journal: journal, reconciler: reconciler, store: store, engine: engine, fileSystem: fileSystem,
+            layout: config.layout,
             clockReading: { DeviceFacts.clockReading(clock, trust: config.clockTrust) }, reserve: config.stateReserve,
             features: DeviceFacts.features, architecture: DeviceFacts.architecture, threads: threads, logger: logger)
         let service = AgentService(
@@ -53,10 +55,12 @@ struct RunCommand: AsyncParsableCommand {
             logger: logger)
         try fileSystem.makeDirectories(Path.parent(config.socketPath), op: "agent.socket")
         let server = LocalServer(
-            path: config.socketPath, group: config.socketGroup, logger: logger) { try await service.handle($0) }
+            path: config.socketPath, group: config.socketGroup, logger: logger
+        ) { try await service.handle($0) }
         let manager = ServiceManager.live
         let watchdog = Watchdog(
-            manager: manager, heartbeat: heartbeat, clock: clock, patience: UInt64(config.watchdogSeconds) * 1_000_000_000)
+            manager: manager, heartbeat: heartbeat, clock: clock,
+            patience: UInt64(config.watchdogSeconds) * 1_000_000_000)
         let watcher = EngineWatcher(engine: engine, reconciler: reconciler, clock: clock)
 
         let stop = StopSignals()
@@ -66,7 +70,9 @@ struct RunCommand: AsyncParsableCommand {
             group.addTask { await watchdog.run() }
             group.addTask {
                 try await server.run(on: eventLoops) {
-                    logger.notice("agent ready", metadata: ["socket": "\(config.socketPath)", "state": "\(config.stateDirectory)"])
+                    logger.notice(
+                        "agent ready",
+                        metadata: ["socket": "\(config.socketPath)", "state": "\(config.stateDirectory)"])
                     manager.ready("ready")
                 }
             }

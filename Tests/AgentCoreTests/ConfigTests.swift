@@ -17,7 +17,10 @@ import Testing
     @Test(arguments: [
         ("[]", "agent.json:1: the file is not a JSON object"),
         ("{\n  \"tick\": 1\n}", "agent.json:2: \"tick\" is no field of the configuration"),
-        ("{\n\"reconcile\": {\n\n\"tickSecond\": 3}}", "agent.json:4: \"reconcile.tickSecond\" is no field of the configuration"),
+        (
+            "{\n\"reconcile\": {\n\n\"tickSecond\": 3}}",
+            "agent.json:4: \"reconcile.tickSecond\" is no field of the configuration"
+        ),
         ("{\"reconcile\": {\"tickSeconds\": \"3\"}}", "agent.json:1: \"reconcile.tickSeconds\" is not a whole number"),
         ("{\"reconcile\": {\"tickSeconds\": 0}}", "agent.json:1: \"reconcile.tickSeconds\" is not between 1 and 86400"),
         ("{\"reconcile\": 3}", "agent.json:1: \"reconcile\" is not an object"),

@@ -45,7 +45,9 @@ import Trust
         }
         let version = try await bench.version(process)
         problems += try await mismatches(process, device)
-        if try await process.journal.trustState()?.floors["shop"]?.ctr ?? 0 < 1 { problems.append("a floor was lowered") }
+        if try await process.journal.trustState()?.floors["shop"]?.ctr ?? 0 < 1 {
+            problems.append("a floor was lowered")
+        }
         if case .restored = process.condition { problems.append("the journal was damaged") }
 
         // The technician tries again.
@@ -72,7 +74,9 @@ import Trust
         var problems = running == wanted ? [] : ["runs \(running), wanted \(wanted)"]
         for file in specs.files {
             let bytes = try? FileSystem().read(device.layout.path(file), limit: 1000)
-            if bytes.map({ Digest.sha256($0) }) != file.blob.digest { problems.append("file \(file.name) is not whole") }
+            if bytes.map({ Digest.sha256($0) }) != file.blob.digest {
+                problems.append("file \(file.name) is not whole")
+            }
         }
         for blob in try process.store.list() where (try? process.store.verify(blob.digest)) == nil {
             problems.append("blob \(blob.digest.short) is not whole")
@@ -92,7 +96,8 @@ import Trust
         var versions: [String] = []
         for index in 0..<count {
             let outcome = try await scenario(fault, at: index)
-            #expect(outcome.problems.isEmpty, "\(fault) at operation \(index): \(outcome.problems.joined(separator: "; "))")
+            #expect(
+                outcome.problems.isEmpty, "\(fault) at operation \(index): \(outcome.problems.joined(separator: "; "))")
             versions.append(outcome.version ?? "none")
         }
         // The faults did strike: an early one leaves the old release, a late one the new.

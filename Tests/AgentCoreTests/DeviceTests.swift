@@ -23,7 +23,8 @@ struct Bench {
     func provision(_ process: LabDevice.Process) async throws {
         let root = try lab.repository.rootBytes()
         let trust = try TrustState.provision(releaseRoot: root, buildTime: Timestamp(seconds: 1_700_000_000))
-        try await process.journal.provision(DeviceRecord(id: "pump-7", labels: [:], requiresDirector: false), trust: trust)
+        try await process.journal.provision(
+            DeviceRecord(id: "pump-7", labels: [:], requiresDirector: false), trust: trust)
     }
 
     func take(_ process: LabDevice.Process, retry: Bool = false) async throws {
@@ -273,6 +274,7 @@ struct Bench {
         }
         #expect(try await bench.device.converge(process))
         #expect(try await bench.version(process) == "1.0.0")
-        #expect(try await process.journal.releases().first { $0.role == .failed }?.failure.contains("restarted") == true)
+        #expect(
+            try await process.journal.releases().first { $0.role == .failed }?.failure.contains("restarted") == true)
     }
 }

@@ -12,7 +12,8 @@ import Testing
         return candidates.lazy.map { Path.join(Path.parent($0), "holdfast-agent") }.first { access($0, X_OK) == 0 }
     }()
 
-    @Test(.enabled(if: LinkTests.agent != nil, "holdfast-agent is not built beside the tests: swift build --build-tests"))
+    @Test(
+        .enabled(if: LinkTests.agent != nil, "holdfast-agent is not built beside the tests: swift build --build-tests"))
     func theAgentLinksNoFullFoundation() throws {
         let needed = try Self.neededLibraries(of: try #require(Self.agent))
         // A static binary needs none of Swift's; a dynamic one shows that the reading works.

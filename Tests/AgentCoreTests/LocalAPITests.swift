@@ -20,7 +20,9 @@ import Testing
         let (ready, signal) = AsyncStream<Void>.makeStream()
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask {
-                do { try await server.run(on: MultiThreadedEventLoopGroup.singleton) { signal.finish() } } catch is CancellationError {}
+                do {
+                    try await server.run(on: MultiThreadedEventLoopGroup.singleton) { signal.finish() }
+                } catch is CancellationError {}
             }
             for await _ in ready {}
             // The client blocks: not on the pool that serves.
@@ -30,7 +32,8 @@ import Testing
         }
     }
 
-    private static func blocking<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
+    private static func blocking<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value
+    {
         try await NIOThreadPool.singleton.runIfActive(body)
     }
 
@@ -90,10 +93,13 @@ import Testing
     }
 
     @Test func aBodyThatIsTooLargeIsRefused() async throws {
-        try await serve { _ in .document([:]) } body: { client in
+        try await serve { _ in
+            .document([:])
+        } body: { client in
             let error = try await Self.blocking { () -> (any CodedError)? in
                 do {
-                    _ = try client.document("POST", "/", body: .string(String(repeating: "x", count: LocalRequest.bodyLimit)))
+                    _ = try client.document(
+                        "POST", "/", body: .string(String(repeating: "x", count: LocalRequest.bodyLimit)))
                     return nil
                 } catch let error as any CodedError {
                     return error
@@ -105,7 +111,9 @@ import Testing
     }
 
     @Test func theSocketIsClosedToOthers() async throws {
-        try await serve { _ in .document([:]) } body: { client in
+        try await serve { _ in
+            .document([:])
+        } body: { client in
             let status = try FileSystem().status(client.path)
             #expect(status?.mode == 0o660)
         }

@@ -84,7 +84,8 @@ final class PlanWorld {
         case .stopContainer(let container, _, _), .removeContainer(let container, _): id = container
         default: return
         }
-        guard let app = desired[item.app], let old = engine.update({ $0.entries.values.first { $0.container.name == id }?.container })
+        guard let app = desired[item.app],
+            let old = engine.update({ $0.entries.values.first { $0.container.name == id }?.container })
         else { return }
         guard old.state == .running else { return }
         let images = engine.update { $0.images }
@@ -157,14 +158,19 @@ final class PlanWorld {
         var problems: [String] = []
         let entries = engine.update { $0.entries.values.filter { $0.isManaged && $0.container.app == app } }
         for (service, spec) in specs.containers {
-            let own = entries.filter { $0.container.service == service && $0.container.configHash == spec.hash.description }
+            let own = entries.filter {
+                $0.container.service == service && $0.container.configHash == spec.hash.description
+            }
             if own.count != 1 { problems.append("\(own.count) containers of \(service)") }
             for entry in own where entry.container.state != .running {
-                let done = entry.container.state == .exited && entry.container.exitCode == 0 && entry.restart != .unlessStopped
+                let done =
+                    entry.container.state == .exited && entry.container.exitCode == 0 && entry.restart != .unlessStopped
                 if !done { problems.append("\(service) is \(entry.container.state) \(entry.container.exitCode)") }
             }
         }
-        let extra = entries.filter { entry in !specs.containers.values.contains { $0.hash.description == entry.container.configHash } }
+        let extra = entries.filter { entry in
+            !specs.containers.values.contains { $0.hash.description == entry.container.configHash }
+        }
         if !extra.isEmpty { problems.append("left over: \(extra.map(\.container.name))") }
         return problems
     }

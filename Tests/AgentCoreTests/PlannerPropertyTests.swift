@@ -25,7 +25,8 @@ private struct Scenario {
     var random: SeededGenerator
     let world = PlanWorld()
     private let bad: [(String, ModelEngine.Behavior)] = [
-        ("unhealthy", .unhealthy), ("never-healthy", .neverHealthy), ("crashes", .exits(1)), ("no-create", .createFails),
+        ("unhealthy", .unhealthy), ("never-healthy", .neverHealthy), ("crashes", .exits(1)),
+        ("no-create", .createFails),
         ("no-start", .startFails),
     ]
 
@@ -104,7 +105,8 @@ private struct Scenario {
             if random.chance(50), let port = ports.popLast() { service.ports = [.init(published: port, target: 80)] }
             for earlier in services.keys.sorted() where earlier < name && random.chance(40) {
                 let condition: Service.Dependency.Condition =
-                    services[earlier] == "job" ? random.pick([.started, .completed]) : random.pick([.started, .healthy])
+                    services[earlier] == "job"
+                    ? random.pick([.started, .completed]) : random.pick([.started, .healthy])
                 service.dependsOn[earlier] = .init(condition: condition, restart: random.chance(20))
             }
             if random.chance(40) {
@@ -117,7 +119,8 @@ private struct Scenario {
             }
             if random.chance(30) {
                 let file = "file-\(Int.random(in: 1...3, using: &random))"
-                release.files[file] = .init(blob: .init(digest: Releases.digest(file), size: 10), secret: random.chance(50))
+                release.files[file] = .init(
+                    blob: .init(digest: Releases.digest(file), size: 10), secret: random.chance(50))
                 service.files = [.init(file: file, target: "/etc/\(file)")]
             }
             release.services[name] = service
@@ -138,14 +141,19 @@ private struct Scenario {
     // MARK: Disturbing
 
     private mutating func perturb() {
-        let names = world.engine.update { $0.entries.values.map(\.container).filter { $0.app == "shop" }.map(\.name).sorted() }
+        let names = world.engine.update {
+            $0.entries.values.map(\.container).filter { $0.app == "shop" }.map(\.name).sorted()
+        }
         for name in names where random.chance(40) {
             switch Int.random(in: 0..<6, using: &random) {
             case 0: world.engine.kill(name)
-            case 1: world.engine.update { state in state.entries = state.entries.filter { $0.value.container.name != name } }
+            case 1:
+                world.engine.update { state in state.entries = state.entries.filter { $0.value.container.name != name }
+                }
             case 2:
                 world.engine.update { state in
-                    for (id, entry) in state.entries where entry.container.name == name && entry.container.state == .running {
+                    for (id, entry) in state.entries
+                    where entry.container.name == name && entry.container.state == .running {
                         state.entries[id]?.container.state = .paused
                     }
                 }
@@ -184,7 +192,8 @@ private struct Scenario {
             state.images[image] = EngineImage(id: image, tags: ["foreign:1"], size: 1)
             state.networks["foreign"] = EngineResource(name: "foreign", app: "", configHash: "")
             let container = ManagedContainer(
-                id: "foreign", name: "a", app: "", service: "", configHash: "", release: "", imageID: image, state: .running)
+                id: "foreign", name: "a", app: "", service: "", configHash: "", release: "", imageID: image,
+                state: .running)
             state.entries["foreign"] = ModelEngine.Entry(
                 container: container, restart: .no, hasHealthcheck: false, startedAt: 0, isManaged: false)
             // Managed by an agent that this journal does not know of.

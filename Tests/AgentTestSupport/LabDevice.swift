@@ -56,7 +56,8 @@ public final class LabDevice: Sendable {
             policy: policy, reserve: reserve)
         let clock = clock
         let importer = Importer(
-            journal: journal, reconciler: reconciler, store: store, engine: engine, fileSystem: fileSystem, layout: layout,
+            journal: journal, reconciler: reconciler, store: store, engine: engine, fileSystem: fileSystem,
+            layout: layout,
             clockReading: { ClockReading(now: clock.now, isTrusted: true) }, reserve: 0, features: [],
             architecture: "amd64", threads: NIOThreadPool.singleton, logger: logger)
         return Process(journal: journal, condition: condition, reconciler: reconciler, importer: importer, store: store)
@@ -71,11 +72,14 @@ public final class LabDevice: Sendable {
                 let desired = try await process.journal.desired()
                 if desired.allSatisfy({ $0.phase != .candidate && report.settled.contains($0.app) }),
                     report.blocked.isEmpty
-                { return true }
+                {
+                    return true
+                }
                 if !desired.isEmpty, desired.allSatisfy({ $0.phase == .degraded }) { return true }
             }
             let parts = pause.components
-            let nanoseconds = UInt64(max(0, parts.seconds)) * 1_000_000_000 + UInt64(max(0, parts.attoseconds / 1_000_000_000))
+            let nanoseconds =
+                UInt64(max(0, parts.seconds)) * 1_000_000_000 + UInt64(max(0, parts.attoseconds / 1_000_000_000))
             clock.advance(min(max(nanoseconds, 100_000_000), 1_000_000_000))
         }
         return false

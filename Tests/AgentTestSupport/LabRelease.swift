@@ -57,7 +57,8 @@ public struct Lab: Sendable {
         let configBlob = blobs.put(try config.serialized(.compact))
         let manifest: JSONValue = ["schemaVersion": 2, "config": .string(configBlob.digest.description)]
         return Release.Image(
-            manifest: blobs.put(try manifest.serialized(.compact)), config: configBlob, layers: layers, reference: "\(name):1",
+            manifest: blobs.put(try manifest.serialized(.compact)), config: configBlob, layers: layers,
+            reference: "\(name):1",
             architecture: "amd64")
     }
 
@@ -132,7 +133,9 @@ public struct Lab: Sendable {
             let diffIDs = try ImageConfig(decoding: config).diffIDs
             for (index, layer) in (entry["Layers"]?.array ?? []).enumerated() {
                 if let tar = layer.string.flatMap({ files[$0] }) {
-                    guard Digest.sha256(tar) == diffIDs[index] else { throw AgentError(.badAnswer, "layer \(index) is wrong") }
+                    guard Digest.sha256(tar) == diffIDs[index] else {
+                        throw AgentError(.badAnswer, "layer \(index) is wrong")
+                    }
                 } else if !known().contains(where: { $0.starts(with: diffIDs.prefix(index + 1)) }) {
                     throw AgentError(.badAnswer, "layer \(index) is neither sent nor known")
                 }

@@ -27,7 +27,8 @@ public final class ManualClock: Sendable {
             sleep: { duration in
                 try Task.checkCancellation()
                 let parts = duration.components
-                self.advance(UInt64(max(0, parts.seconds)) * 1_000_000_000 + UInt64(max(0, parts.attoseconds / 1_000_000_000)))
+                self.advance(
+                    UInt64(max(0, parts.seconds)) * 1_000_000_000 + UInt64(max(0, parts.attoseconds / 1_000_000_000)))
                 await Task.yield()
             })
     }

@@ -121,7 +121,8 @@ public final class ModelEngine: ContainerEngine {
         let result: Result<Value, EngineFailure> = state.withLock { state in
             do throws(EngineFailure) {
                 if state.isDown {
-                    throw EngineFailure(.unavailable, operation: "\(operation) \(subject)", detail: "connection refused")
+                    throw EngineFailure(
+                        .unavailable, operation: "\(operation) \(subject)", detail: "connection refused")
                 }
                 if let fault = state.faults[operation]?.first {
                     state.faults[operation]?.removeFirst()
@@ -139,18 +140,21 @@ public final class ModelEngine: ContainerEngine {
     /// Brings health and crash loops up to the present time.
     private func age(_ state: inout State) {
         let now = clock.monotonic
-        for (id, entry) in state.entries where entry.container.state == .running || entry.container.state == .restarting {
+        for (id, entry) in state.entries where entry.container.state == .running || entry.container.state == .restarting
+        {
             let seconds = (now - min(now, entry.startedAt)) / 1_000_000_000
             switch state.behaviors[entry.container.imageID] ?? .good() {
             case .good(let after):
                 state.entries[id]?.container.health =
                     entry.hasHealthcheck ? (seconds >= after ? .healthy : .starting) : .none
             case .unhealthy:
-                state.entries[id]?.container.health = entry.hasHealthcheck ? (seconds >= 2 ? .unhealthy : .starting) : .none
+                state.entries[id]?.container.health =
+                    entry.hasHealthcheck ? (seconds >= 2 ? .unhealthy : .starting) : .none
             case .neverHealthy:
                 state.entries[id]?.container.health = entry.hasHealthcheck ? .starting : .none
             case .exits(let code):
-                let restarts = entry.restart == .always || entry.restart == .unlessStopped
+                let restarts =
+                    entry.restart == .always || entry.restart == .unlessStopped
                     || (entry.restart == .onFailure && code != 0)
                 state.entries[id]?.container.exitCode = code
                 state.entries[id]?.container.health = .none
@@ -288,7 +292,9 @@ public final class ModelEngine: ContainerEngine {
     public func logs(_ id: String, tail: Int?, follow: Bool) async throws(EngineFailure) -> PullSequence<LogChunk> {
         let line = Array("log of \(id)\n".utf8)
         let sent = Sent()
-        return PullSequence { { () async throws -> LogChunk? in sent.first() ? LogChunk(stream: .stdout, bytes: line) : nil } }
+        return PullSequence {
+            { () async throws -> LogChunk? in sent.first() ? LogChunk(stream: .stdout, bytes: line) : nil }
+        }
     }
 
     private final class Sent: Sendable {
@@ -312,9 +318,10 @@ public final class ModelEngine: ContainerEngine {
 
     public func presentLayers(of candidates: [Digest]) async throws(EngineFailure) -> Set<Digest> {
         try call("layers", "", changes: false) { state throws(EngineFailure) in
-            let longest = state.images.values.map { image in
-                zip(image.diffIDs, candidates).prefix { $0.0 == $0.1 }.count
-            }.max() ?? 0
+            let longest =
+                state.images.values.map { image in
+                    zip(image.diffIDs, candidates).prefix { $0.0 == $0.1 }.count
+                }.max() ?? 0
             return Set(candidates.prefix(longest))
         }
     }

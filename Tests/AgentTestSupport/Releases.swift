@@ -38,4 +38,3 @@ public enum Releases {
         PinnedRelease(digest: digest("\(release.hashValue)"), release: release)
     }
 }
-

@@ -173,7 +173,9 @@ private final class Scratch {
     @Test func aFailedStepLeavesTheOldSchema() throws {
         let db = try Connection(path: scratch.database)
         try db.migrate([first])
-        #expect(throws: SQLiteError.self) { try db.migrate([first, Migration("bad", "CREATE TABLE b (x)", "NONSENSE")]) }
+        #expect(throws: SQLiteError.self) {
+            try db.migrate([first, Migration("bad", "CREATE TABLE b (x)", "NONSENSE")])
+        }
         #expect(try db.userVersion == 1)
         #expect(try db.first("SELECT count(*) FROM sqlite_schema WHERE name='b'") { try $0.integer(0) } == 0)
     }

@@ -52,7 +52,8 @@ struct ConfigOption: Sendable {
         /// Bytes.
         case size(any WritableKeyPath<AgentConfig, Int64> & Sendable, ClosedRange<Int64>)
         case flag(any WritableKeyPath<AgentConfig, Bool> & Sendable)
-        case choice([String], get: @Sendable (AgentConfig) -> String, set: @Sendable (inout AgentConfig, String) -> Void)
+        case choice(
+            [String], get: @Sendable (AgentConfig) -> String, set: @Sendable (inout AgentConfig, String) -> Void)
     }
     var path: [String]
     var kind: Kind
@@ -67,7 +68,8 @@ struct ConfigOption: Sendable {
             help: "Unix socket of the local API, made with mode 0660."),
         ConfigOption(
             path: ["socket", "group"], kind: .text(\.socketGroup),
-            help: "Group that owns the socket and may therefore read status and logs. Empty keeps the agent's own group."),
+            help:
+                "Group that owns the socket and may therefore read status and logs. Empty keeps the agent's own group."),
         ConfigOption(
             path: ["socket", "groupMayChange"], kind: .flag(\.groupMayChange),
             help: "Whether everyone who can open the socket may also import, roll back and provision. "
@@ -99,7 +101,8 @@ struct ConfigOption: Sendable {
             help: "Restarts of a service by the engine after which a new release counts as crashing."),
         ConfigOption(
             path: ["reconcile", "trialStarts"], kind: .integer(\.trialStarts, 1...1_000),
-            help: "Times that the agent or the device may restart during the trial of one release before it is given up."),
+            help:
+                "Times that the agent or the device may restart during the trial of one release before it is given up."),
         ConfigOption(
             path: ["reconcile", "watchdogSeconds"], kind: .integer(\.watchdogSeconds, 60...86_400),
             help: "Seconds without progress after which the agent stops answering systemd's watchdog, which restarts "

@@ -19,7 +19,8 @@ extension AgentConfig {
     public static func parse(_ bytes: [UInt8], name: String) throws(AgentError) -> AgentConfig {
         let document: JSONValue
         do throws(JSONError) {
-            document = try JSONValue(parsing: bytes, limits: JSONLimits(size: sizeLimit, depth: 8, literalControls: false))
+            document = try JSONValue(
+                parsing: bytes, limits: JSONLimits(size: sizeLimit, depth: 8, literalControls: false))
         } catch {
             throw AgentError(.configuration, "\(name): \(error.message)", hint: "the file is one JSON object")
         }
@@ -53,7 +54,8 @@ private struct ConfigReader {
     let name: String
     let lines: JSONLines
 
-    func read(_ members: [String: JSONValue], below prefix: [String], into config: inout AgentConfig) throws(AgentError) {
+    func read(_ members: [String: JSONValue], below prefix: [String], into config: inout AgentConfig) throws(AgentError)
+    {
         for (key, value) in members.sorted(by: { $0.key < $1.key }) {
             let path = prefix + [key]
             // The schema's address may stand in the file, for editors.
@@ -178,7 +180,9 @@ extension ConfigOption {
 extension AgentConfig {
     /// JSON Schema (2020-12) of the configuration file, made from the same list as the loader.
     public static var schema: JSONValue {
-        var root: [String: JSONValue] = ["$schema": ["type": "string", "description": "Address of this schema, for editors."]]
+        var root: [String: JSONValue] = [
+            "$schema": ["type": "string", "description": "Address of this schema, for editors."]
+        ]
         for option in ConfigOption.all {
             if option.path.count == 1 {
                 root[option.path[0]] = option.schema

@@ -29,7 +29,8 @@ public actor Importer {
 
     public init(
         journal: Journal, reconciler: Reconciler, store: BlobStore, engine: any ContainerEngine,
-        fileSystem: FileSystem, layout: StateLayout, clockReading: @escaping @Sendable () -> ClockReading, reserve: Int64, features: Set<String>,
+        fileSystem: FileSystem, layout: StateLayout, clockReading: @escaping @Sendable () -> ClockReading,
+        reserve: Int64, features: Set<String>,
         architecture: String, threads: NIOThreadPool, logger: Logger
     ) {
         self.journal = journal
@@ -56,7 +57,8 @@ public actor Importer {
         progress: @escaping @Sendable (ImportEvent) -> Void
     ) async throws {
         guard !isRunning else {
-            throw AgentError(.importRunning, "another import is under way", hint: "wait for it, or see: holdfast-agent status")
+            throw AgentError(
+                .importRunning, "another import is under way", hint: "wait for it, or see: holdfast-agent status")
         }
         isRunning = true
         await reconciler.importBegan()
@@ -134,7 +136,8 @@ public actor Importer {
         let deltas = LayerDeltas(
             store: store, known: known.flatMap { $0.release.images.values.flatMap(\.layers) }, fileSystem: fileSystem)
         let layers = Dictionary(
-            pinned.release.images.values.flatMap(\.layers).map { ($0.blob.digest, $0) }) { first, _ in first }
+            pinned.release.images.values.flatMap(\.layers).map { ($0.blob.digest, $0) }
+        ) { first, _ in first }
         var missing: [Release.Blob] = []
         var toMake: [(layer: Release.Layer, roads: [Release.LayerDelta])] = []
         var total: Int64 = 0
@@ -172,7 +175,9 @@ public actor Importer {
             }
             return try Self.make(made, deltas, from: blobs)
         }
-        for failure in failures { try await journal.record(app: pinned.release.app, code: failure.code, message: failure.message) }
+        for failure in failures {
+            try await journal.record(app: pinned.release.app, code: failure.code, message: failure.message)
+        }
     }
 
     /// Makes layers, each by the first of its deltas that works; answers why others did not.
@@ -190,7 +195,8 @@ public actor Importer {
                 } catch let error as any CodedError where error.code.hasPrefix("delta.") {
                     failures.append(
                         AgentError(
-                            .missingContent, "layer \(layer.diffID.short) cannot be made by delta \(road.blob.digest.short): \(error.message)",
+                            .missingContent,
+                            "layer \(layer.diffID.short) cannot be made by delta \(road.blob.digest.short): \(error.message)",
                             hint: "export the bundle whole: holdfast bundle export"))
                 }
             }
@@ -230,7 +236,9 @@ public actor Importer {
         var lacking: [Digest: Int64] = [:]
         for image in release.images.values where !present.contains(image.config.digest) {
             guard let layers = try? await engine.presentLayers(of: image.layers.map(\.diffID)) else { return nil }
-            for layer in image.layers where !layers.contains(layer.diffID) { lacking[layer.diffID] = layer.uncompressedSize }
+            for layer in image.layers where !layers.contains(layer.diffID) {
+                lacking[layer.diffID] = layer.uncompressedSize
+            }
         }
         return (root, lacking.values.reduce(0, +))
     }

@@ -31,7 +31,9 @@ public actor Journal {
     public func device() throws -> DeviceRecord? {
         guard let id = try setting("device.id") else { return nil }
         var labels: [String: String] = [:]
-        for (key, value) in try database.query("SELECT key, value FROM setting WHERE key GLOB 'label.*'", map: Self.pair) {
+        for (key, value) in try database.query(
+            "SELECT key, value FROM setting WHERE key GLOB 'label.*'", map: Self.pair)
+        {
             labels[String(key.dropFirst("label.".count))] = value
         }
         return DeviceRecord(id: id, labels: labels, requiresDirector: try setting("device.director") == "required")
@@ -144,7 +146,8 @@ public actor Journal {
             apps.append(
                 DesiredApp(
                     app: row.app, target: try pinned(row.release), phase: row.phase,
-                    previous: try row.previous.map { try pinned($0) }, trialStarts: row.trialStarts, detail: row.detail))
+                    previous: try row.previous.map { try pinned($0) }, trialStarts: row.trialStarts, detail: row.detail)
+            )
         }
         let used = Set(apps.flatMap { [$0.target.digest, $0.previous?.digest].compactMap { $0 } })
         decoded = decoded.filter { used.contains($0.key) }

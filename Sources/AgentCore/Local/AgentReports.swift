@@ -43,7 +43,8 @@ extension AgentService {
         ]
         if let previous = app.previous {
             document["previous"] = [
-                "version": .string(previous.release.version.description), "digest": .string(previous.digest.description),
+                "version": .string(previous.release.version.description),
+                "digest": .string(previous.digest.description),
             ]
         }
         if !app.detail.isEmpty { document["detail"] = .string(app.detail) }
@@ -53,7 +54,8 @@ extension AgentService {
     private static func service(_ name: String, _ container: ManagedContainer?, isCurrent: Bool) -> JSONValue {
         guard let container else { return ["service": .string(name), "state": "absent"] }
         return [
-            "service": .string(name), "state": .string(container.state.rawValue), "health": .string(container.health.rawValue),
+            "service": .string(name), "state": .string(container.state.rawValue),
+            "health": .string(container.health.rawValue),
             "container": .string(container.name), "restarts": .integer(Int64(container.restartCount)),
             "exitCode": .integer(Int64(container.exitCode)), "current": .bool(isCurrent),
         ]
@@ -98,13 +100,16 @@ extension AgentService {
         case .restored(let problem, let moved):
             reasons.append(
                 Self.reason(
-                    "journal.restored", "the journal was damaged (\(problem)) and its last copy put in place; the damaged file is \(moved)",
+                    "journal.restored",
+                    "the journal was damaged (\(problem)) and its last copy put in place; the damaged file is \(moved)",
                     hint: "check the disk; import the newest release again", app: ""))
         case .lost(let problem, let moved):
             reasons.append(
                 Self.reason(
-                    "journal.lost", "the journal was damaged (\(problem)) and there was no copy; the damaged file is \(moved). "
-                        + "Running containers were left as they are", hint: "provision the device again and import its release",
+                    "journal.lost",
+                    "the journal was damaged (\(problem)) and there was no copy; the damaged file is \(moved). "
+                        + "Running containers were left as they are",
+                    hint: "provision the device again and import its release",
                     app: ""))
         }
         if let trouble = report.journalTrouble {
@@ -125,8 +130,10 @@ extension AgentService {
         for release in try await journal.releases() where release.role == .failed {
             reasons.append(
                 Self.reason(
-                    "release.failed", "\(release.app) \(release.version) (\(release.digest.short)) was tried and given up: \(release.failure)",
-                    hint: "it is not tried again until a person says --retry or another release comes", app: release.app,
+                    "release.failed",
+                    "\(release.app) \(release.version) (\(release.digest.short)) was tried and given up: \(release.failure)",
+                    hint: "it is not tried again until a person says --retry or another release comes",
+                    app: release.app,
                     progress: true))
         }
         return ["reasons": .array(reasons)]
@@ -135,7 +142,9 @@ extension AgentService {
     private static func reason(
         _ code: String, _ message: String, hint: String?, app: String, retry: Int? = nil, progress: Bool = false
     ) -> JSONValue {
-        var document: [String: JSONValue] = ["code": .string(code), "message": .string(message), "fault": .bool(!progress)]
+        var document: [String: JSONValue] = [
+            "code": .string(code), "message": .string(message), "fault": .bool(!progress),
+        ]
         if !app.isEmpty { document["app"] = .string(app) }
         if let hint { document["hint"] = .string(hint) }
         if let retry { document["retryInSeconds"] = .integer(Int64(retry)) }
@@ -147,8 +156,10 @@ extension AgentService {
             "releases": .array(
                 try await journal.releases().map { release in
                     var document: [String: JSONValue] = [
-                        "app": .string(release.app), "version": .string(release.version), "digest": .string(release.digest.description),
-                        "ctr": .integer(release.ctr), "epoch": .integer(release.epoch), "freshness": .string(release.freshness),
+                        "app": .string(release.app), "version": .string(release.version),
+                        "digest": .string(release.digest.description),
+                        "ctr": .integer(release.ctr), "epoch": .integer(release.epoch),
+                        "freshness": .string(release.freshness),
                         "verifiedAt": .string(release.verifiedAt.description), "role": .string(release.role.rawValue),
                     ]
                     if !release.failure.isEmpty { document["failure"] = .string(release.failure) }
@@ -169,7 +180,8 @@ extension AgentService {
         }
         let steps = try await journal.steps(limit: limit).map { row in
             JSONValue.object([
-                "id": .integer(row.id), "app": .string(row.app), "release": .string(row.release), "step": .string(row.description),
+                "id": .integer(row.id), "app": .string(row.app), "release": .string(row.release),
+                "step": .string(row.description),
                 "startedAt": .string(row.startedAt.description),
                 "finishedAt": row.finishedAt.map { .string($0.description) } ?? .null,
                 "outcome": row.outcome.map { .string($0) } ?? .null, "code": row.code.map { .string($0) } ?? .null,
@@ -178,7 +190,8 @@ extension AgentService {
         }
         let events = try await journal.events(limit: limit).map { row in
             JSONValue.object([
-                "id": .integer(row.id), "at": .string(row.at.description), "app": .string(row.app), "code": .string(row.code),
+                "id": .integer(row.id), "at": .string(row.at.description), "app": .string(row.app),
+                "code": .string(row.code),
                 "message": .string(row.message),
             ])
         }

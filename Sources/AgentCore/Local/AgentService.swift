@@ -63,7 +63,8 @@ public struct AgentService: Sendable {
     private func mayChange(_ request: LocalRequest) throws(AgentError) {
         let uid = request.peer.uid
         guard uid == 0 || uid == geteuid() || config.groupMayChange else {
-            logger.warning("change refused", metadata: ["uid": "\(uid)", "pid": "\(request.peer.pid)", "path": "\(request.path)"])
+            logger.warning(
+                "change refused", metadata: ["uid": "\(uid)", "pid": "\(request.peer.pid)", "path": "\(request.path)"])
             throw AgentError(
                 .forbidden, "user \(uid) may read but not change",
                 hint: "run as root, or set socket.groupMayChange in the agent's configuration")
@@ -87,13 +88,16 @@ public struct AgentService: Sendable {
             throw AgentError(.invalidRequest, "an import needs an absolute path")
         }
         let version = try body["version"]?.string.map { text throws(AgentError) in
-            guard let version = SemanticVersion(text) else { throw AgentError(.invalidRequest, "\(text) is not a version") }
+            guard let version = SemanticVersion(text) else {
+                throw AgentError(.invalidRequest, "\(text) is not a version")
+            }
             return version
         }
         let candidate = Candidate(app: body["app"]?.string, version: version)
         let retry = body["retry"]?.bool ?? false
         let source = try openSource(path)
-        let (stream, events) = AsyncThrowingStream<JSONValue, any Error>.makeStream(bufferingPolicy: .bufferingNewest(64))
+        let (stream, events) = AsyncThrowingStream<JSONValue, any Error>.makeStream(
+            bufferingPolicy: .bufferingNewest(64))
         let importer = importer
         // The import goes on when the one who asked for it goes away: a technician may pull the terminal, not the stick.
         Task {
@@ -114,7 +118,10 @@ public struct AgentService: Sendable {
         let target = try await journal.rollBack(app)
         logger.notice("rollback asked for", metadata: ["app": "\(app)", "uid": "\(request.peer.uid)"])
         await reconciler.wake()
-        return ["app": .string(app), "target": .string(target.release.version.description), "digest": .string(target.digest.description)]
+        return [
+            "app": .string(app), "target": .string(target.release.version.description),
+            "digest": .string(target.digest.description),
+        ]
     }
 
     /// The named app, or the only one.
@@ -125,7 +132,8 @@ public struct AgentService: Sendable {
             return name
         }
         guard apps.count <= 1 else {
-            throw AgentError(.ambiguous, "several apps run here: \(apps.joined(separator: ", "))", hint: "name one with --app")
+            throw AgentError(
+                .ambiguous, "several apps run here: \(apps.joined(separator: ", "))", hint: "name one with --app")
         }
         guard let only = apps.first else { throw AgentError(.unknownApp, "no app on this device yet") }
         return only
@@ -146,7 +154,9 @@ public struct AgentService: Sendable {
         }
         var labels: [String: String] = [:]
         for (key, value) in body["labels"]?.object ?? [:] {
-            guard let text = value.string, !key.isEmpty, key.utf8.count <= 128, text.utf8.count <= 256, labels.count < 64 else {
+            guard let text = value.string, !key.isEmpty, key.utf8.count <= 128, text.utf8.count <= 256,
+                labels.count < 64
+            else {
                 throw AgentError(.invalidRequest, "label \(key) is not a short text, or there are too many labels")
             }
             labels[key] = text
@@ -174,7 +184,8 @@ public struct AgentService: Sendable {
                 ($0.state == .running ? 1 : 0, $0.startedAt) < ($1.state == .running ? 1 : 0, $1.startedAt)
             })
         else {
-            throw AgentError(.unknownService, "no container of service \(service)", hint: "holdfast-agent status lists the services")
+            throw AgentError(
+                .unknownService, "no container of service \(service)", hint: "holdfast-agent status lists the services")
         }
         let chunks = try await engine.logs(container.id, tail: tail, follow: request.query["follow"] == "1")
         return PullSequence {
@@ -182,7 +193,8 @@ public struct AgentService: Sendable {
             return {
                 guard let chunk = try await next() else { return nil }
                 return [
-                    "stream": .string(chunk.stream.rawValue), "text": .string(String(decoding: chunk.bytes, as: UTF8.self)),
+                    "stream": .string(chunk.stream.rawValue),
+                    "text": .string(String(decoding: chunk.bytes, as: UTF8.self)),
                 ]
             }
         }

@@ -73,7 +73,9 @@ public struct LocalClient: Sendable {
     private func send(
         _ method: String, _ path: String, _ query: [String: String], _ body: JSONValue?, to descriptor: Int32
     ) throws {
-        let pairs = query.sorted { $0.key < $1.key }.map { "\(PercentCoding.encode($0.key))=\(PercentCoding.encode($0.value))" }
+        let pairs = query.sorted { $0.key < $1.key }.map {
+            "\(PercentCoding.encode($0.key))=\(PercentCoding.encode($0.value))"
+        }
         let target = path + (pairs.isEmpty ? "" : "?" + pairs.joined(separator: "&"))
         let payload = try body?.serialized(.compact) ?? []
         let head =
@@ -125,11 +127,14 @@ private struct SocketReader {
             text.append(next)
             guard text.count <= 1 << 16 else { break }
         }
-        throw AgentError(.badAnswer, "the agent's answer was cut short", hint: "see the agent's log: journalctl -u holdfast-agent")
+        throw AgentError(
+            .badAnswer, "the agent's answer was cut short", hint: "see the agent's log: journalctl -u holdfast-agent")
     }
 
     mutating func head() throws(AgentError) -> Head {
-        guard try textLine().hasPrefix("HTTP/1.1 ") else { throw AgentError(.badAnswer, "the agent does not speak HTTP/1.1") }
+        guard try textLine().hasPrefix("HTTP/1.1 ") else {
+            throw AgentError(.badAnswer, "the agent does not speak HTTP/1.1")
+        }
         var head = Head(isChunked: false)
         while true {
             let text = try textLine().lowercased()
@@ -165,7 +170,8 @@ private struct SocketReader {
             }
             line.append(next)
             guard line.count <= LocalClient.answerLimit else {
-                throw AgentError(.badAnswer, "a line of the agent's answer is longer than \(LocalClient.answerLimit) bytes")
+                throw AgentError(
+                    .badAnswer, "a line of the agent's answer is longer than \(LocalClient.answerLimit) bytes")
             }
         }
         guard !line.isEmpty else { return nil }

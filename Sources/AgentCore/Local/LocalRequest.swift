@@ -103,7 +103,8 @@ public struct RemoteError: CodedError {
         self.code = code
         self.message = message
         hint = json["hint"]?.string
-        exitStatus = json["exitStatus"]?.integer.flatMap { ExitStatus(rawValue: Int32(truncatingIfNeeded: $0)) } ?? .failure
+        exitStatus =
+            json["exitStatus"]?.integer.flatMap { ExitStatus(rawValue: Int32(truncatingIfNeeded: $0)) } ?? .failure
     }
 
     public var json: JSONValue {

@@ -18,7 +18,9 @@ private struct Form {
     mutating func add(unlessEmpty key: String, _ value: [String: String]) {
         if !value.isEmpty { members[key] = .object(value.mapValues { .string($0) }) }
     }
-    mutating func add(unlessEmpty key: String, _ value: [JSONValue]) { if !value.isEmpty { members[key] = .array(value) } }
+    mutating func add(unlessEmpty key: String, _ value: [JSONValue]) {
+        if !value.isEmpty { members[key] = .array(value) }
+    }
     mutating func add(_ key: String, _ form: Form) { if !form.members.isEmpty { members[key] = .object(form.members) } }
     mutating func add(unlessEmpty key: String, _ forms: [String: Form]) {
         if !forms.isEmpty { members[key] = .object(forms.mapValues(\.value)) }
@@ -96,7 +98,8 @@ extension ContainerSpec {
         form.add(
             unlessEmpty: "ports",
             service.ports.map { port in
-                .string("\(port.hostIP ?? ""):\(port.published.map { String($0) } ?? ""):\(port.target)/\(port.protocol)")
+                .string(
+                    "\(port.hostIP ?? ""):\(port.published.map { String($0) } ?? ""):\(port.target)/\(port.protocol)")
             })
         form.add("networkMode", service.networkMode)
         form.add(

@@ -55,7 +55,8 @@ public struct ReleaseSpecs: Sendable {
             let ready = waiting.filter { $0.value.isEmpty }.keys.sorted()
             guard !ready.isEmpty else {
                 throw refuse(
-                    pinned, "its services depend on each other in a circle: \(waiting.keys.sorted().joined(separator: ", "))")
+                    pinned,
+                    "its services depend on each other in a circle: \(waiting.keys.sorted().joined(separator: ", "))")
             }
             order += ready
             for name in ready { waiting[name] = nil }

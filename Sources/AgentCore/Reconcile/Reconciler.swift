@@ -189,7 +189,8 @@ public actor Reconciler {
         let since: Timestamp
         if case .silent(_, let first, _) = report.engine { since = first } else { since = environment.clock.now() }
         if engineAttempts == 1 {
-            environment.logger.warning("engine does not answer", metadata: ["code": "\(failure.code)", "detail": "\(failure.detail)"])
+            environment.logger.warning(
+                "engine does not answer", metadata: ["code": "\(failure.code)", "detail": "\(failure.detail)"])
         }
         report.engine = .silent(failure, since: since, attempts: engineAttempts)
         let delay = timing.backoff.delay(attempt: engineAttempts - 1, using: &generator)
@@ -273,7 +274,8 @@ public actor Reconciler {
             case .fail(let failure):
                 try await environment.journal.fail(item.app, app.target.digest, failure)
                 environment.logger.error(
-                    "release failed", metadata: ["release": "\(app.target)", "code": "\(failure.code)", "why": "\(failure)"])
+                    "release failed",
+                    metadata: ["release": "\(app.target)", "code": "\(failure.code)", "why": "\(failure)"])
                 maintenanceDue = true
                 failures[item.app] = nil
                 memory.trials[item.app] = nil
@@ -301,12 +303,15 @@ public actor Reconciler {
         }
         let attempts = (failures[item.app]?[item.step.key]?.attempts ?? 0) + 1
         let delay = timing.stepBackoff.delay(attempt: attempts - 1, using: &generator)
-        let wait = UInt64(delay.components.seconds) * 1_000_000_000 + UInt64(delay.components.attoseconds / 1_000_000_000)
+        let wait =
+            UInt64(delay.components.seconds) * 1_000_000_000 + UInt64(delay.components.attoseconds / 1_000_000_000)
         failures[item.app, default: [:]][item.step.key] = StepFailure(
             attempts: attempts, failure: failure, notBefore: environment.clock.monotonic() + wait)
         environment.logger.warning(
             "step failed",
-            metadata: ["app": "\(item.app)", "step": "\(item.step)", "code": "\(failure.code)", "detail": "\(failure.detail)"])
+            metadata: [
+                "app": "\(item.app)", "step": "\(item.step)", "code": "\(failure.code)", "detail": "\(failure.detail)",
+            ])
         if failure.reason == .noSpace { _ = reserve.release() }
         if failure.reason == .unavailable { report.engine = .unknown }
         return false
@@ -368,7 +373,8 @@ public actor Reconciler {
         }
         guard loaded.diffIDs == diffIDs else {
             throw EngineFailure(
-                .digestMismatch, operation: "load image \(image.reference)", detail: "the engine's layers are not the signed ones")
+                .digestMismatch, operation: "load image \(image.reference)",
+                detail: "the engine's layers are not the signed ones")
         }
         try await engine.tagImage(image.config.digest, as: tag)
     }

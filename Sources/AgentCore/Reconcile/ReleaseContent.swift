@@ -15,7 +15,8 @@ public struct ReleaseContent: Sendable {
 
     public init(
         missing: @escaping @Sendable (_ release: Release, _ images: Set<Digest>) async throws -> [Digest],
-        archive: @escaping @Sendable (_ image: Release.Image, _ present: Set<Digest>) async throws -> PullSequence<[UInt8]>,
+        archive:
+            @escaping @Sendable (_ image: Release.Image, _ present: Set<Digest>) async throws -> PullSequence<[UInt8]>,
         read: @escaping @Sendable (_ blob: Release.Blob) async throws -> [UInt8],
         prune: @escaping @Sendable (_ kept: Set<Digest>) async throws -> Int64
     ) {
