@@ -77,7 +77,7 @@ public struct TrustError: CodedError, Equatable {
         switch reason {
         case .thresholdNotMet: "have more of the role's key holders sign, then carry the folder again"
         case .expired: "re-sign the role with `holdfast repo refresh`, or correct the device's clock"
-        case .keyLocked: "give the passphrase by file, environment or prompt"
+        case .keyLocked: "give the passphrase by file, descriptor or prompt"
         case .keyPermission: "chmod 600 the key file"
         case .notProvisioned: "provision the device with the repository's root.json"
         case .tooManyRoles: "name the app and version to look for"
