@@ -1,12 +1,21 @@
 import Base
 import Glibc
+import Synchronization
 
-/// A child process started by a test. Ended by pid, never by name.
+/// A child process started by a test. Ended by pid, never by name; killed when the last reference goes.
 public final class ChildProcess: Sendable {
     public let pid: pid_t
     public let outputPath: String
     public let errorPath: String
     private let directory: TemporaryDirectory
+    /// Once its status was taken the pid may belong to somebody else.
+    private let isReaped = Atomic(false)
+
+    deinit {
+        guard !isReaped.load(ordering: .acquiring) else { return }
+        kill(pid, SIGKILL)
+        waitpid(pid, nil, 0)
+    }
 
     /// Starts `arguments[0]`, looked up in `PATH`, with output going to files.
     ///
@@ -57,6 +66,7 @@ public final class ChildProcess: Sendable {
     public func poll() -> Int32? {
         var status: Int32 = 0
         guard waitpid(pid, &status, WNOHANG) == pid else { return nil }
+        isReaped.store(true, ordering: .releasing)
         let signal = status & 0x7F
         return signal == 0 ? (status >> 8) & 0xFF : 128 + signal
     }
