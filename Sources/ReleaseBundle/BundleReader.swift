@@ -113,8 +113,15 @@ public struct BundleReader: BlobSource {
 
     /// Brings release documents to a `ReleaseVerifier`.
     public var targetLoader: TargetLoader {
-        { _, digest, length in
-            try document(Release.Blob(digest: digest, size: length), limit: ReleaseLimits.documentSize)
+        { path, digest, length in
+            do {
+                return try document(Release.Blob(digest: digest, size: length), limit: ReleaseLimits.documentSize)
+            } catch let error as OCIError where error.reason == .blobDigest {
+                // Found here before Trust looks: it is the same refusal, and carries the same code.
+                throw TrustError(.hashMismatch, path, error.message)
+            } catch let error as OCIError where error.reason == .blobTruncated {
+                throw TrustError(.lengthMismatch, path, error.message)
+            }
         }
     }
 

@@ -44,6 +44,19 @@ import Trust
         for blob in try device.list() { try device.verify(blob.digest) }
     }
 
+    @Test(arguments: [true, false])
+    func aChangedReleaseDocumentIsRefusedAsTrustDoes(sameLength: Bool) async throws {
+        let entry = try fixture.release()
+        let reader = try bundle(BundlePlan([entry]), .directory)
+        var document = entry.document
+        if sameLength { document[document.count / 2] ^= 1 } else { document.removeLast() }
+        let path = fixture.directory.file("bundle-directory/blobs/sha256/\(Digest.sha256(entry.document).hex)")
+        try FileSystem().replace(path, with: document, op: "test")
+        let error = await #expect(throws: TrustError.self) { try await verifiedRelease(reader, root: try root()) }
+        #expect(error?.code == (sameLength ? "trust.hash-mismatch" : "trust.length-mismatch"))
+        #expect(error?.exitStatus == .notTrusted)
+    }
+
     @Test func theSamePlanMakesTheSameTar() throws {
         let plan = BundlePlan([try fixture.release()])
         let first = fixture.directory.file("a.tar")
