@@ -74,27 +74,28 @@ public final class GzipDecompressor: ByteSource {
 
 /// A fixed buffer between a source and a decompressor.
 struct InputWindow: ~Copyable {
-    private let buffer: UnsafeMutableRawBufferPointer
+    private let base: UnsafeMutableRawPointer
+    private let capacity: Int
     private var start = 0
     private var end = 0
     /// Bytes taken by the decompressor so far.
     private(set) var consumed: Int64 = 0
 
-    init(capacity: Int) { buffer = .allocate(byteCount: max(capacity, 1), alignment: 16) }
-    deinit { buffer.deallocate() }
+    init(capacity: Int) {
+        self.capacity = capacity
+        base = .allocate(byteCount: capacity, alignment: 16)
+    }
+    deinit { base.deallocate() }
 
     var isEmpty: Bool { start == end }
     var count: Int { end - start }
-    var pointer: UnsafeMutableRawPointer {
-        // The buffer is never empty, so it has an address.
-        UnsafeMutableRawPointer(mutating: UnsafeRawPointer(buffer.baseAddress.unsafelyUnwrapped)) + start
-    }
+    var pointer: UnsafeMutableRawPointer { base + start }
 
     /// Replaces the consumed content; false at the end of the source.
     mutating func refill(from source: any ByteSource) throws -> Bool {
         start = 0
         end = 0
-        end = try source.read(into: buffer)
+        end = try source.read(into: UnsafeMutableRawBufferPointer(start: base, count: capacity))
         return end > 0
     }
 
