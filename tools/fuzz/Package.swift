@@ -13,6 +13,8 @@ let package = Package(
     name: "fuzz",
     dependencies: [.package(name: "holdfast", path: "../..")],
     targets: [
+        fuzz("Archive", ["Archive"]),
+        fuzz("Image", ["OCI"]),
         fuzz("ImageDelta", ["ImageDelta"]),
         fuzz("TrustEnvelope", ["Trust"]),
         fuzz("TrustJSON", ["Trust"]),
