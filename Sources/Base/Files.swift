@@ -7,7 +7,8 @@ public final class ReadableFile: Sendable {
     public let path: String
 
     public init(path: String) throws(FileSystemError) {
-        descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+        // Without O_NONBLOCK a pipe of that name would hold the caller until somebody writes; a regular file ignores it.
+        descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
         self.path = path
         guard descriptor >= 0 else { throw FileSystemError(operation: "open", path: path, errno: errno) }
         guard try status().kind == .file else {

@@ -45,6 +45,13 @@ import Testing
         #expect(error?.code == "file.symlink")
     }
 
+    @Test func readRefusesAPipeInsteadOfWaitingForAWriter() {
+        let path = directory.file("pipe")
+        #expect(mkfifo(path, 0o600) == 0)
+        let error = #expect(throws: FileSystemError.self) { try FileSystem().read(path, limit: 10) }
+        #expect(error?.errno == EINVAL)
+    }
+
     @Test func removeTreeStaysOutOfLinkedDirectories() throws {
         let fileSystem = FileSystem()
         try fileSystem.makeDirectories(directory.file("keep"), op: "test")
