@@ -42,8 +42,17 @@ func hubLibrary(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .target(name: name, dependencies: dependencies, path: "hub/Sources/\(name)", swiftSettings: swiftSettings)
 }
 
+/// Release links fold identical code, pack relocations and export nothing: a static agent gets 15 % smaller,
+/// and as much less of it is resident (tools/bench/agent).
+let releaseLink: LinkerSetting = .unsafeFlags(
+    [
+        "-use-ld=lld", "-Xlinker", "--icf=safe", "-Xlinker", "-z", "-Xlinker", "pack-relative-relocs",
+        "-Xlinker", "--exclude-libs=ALL", "-Xlinker", "--no-export-dynamic",
+    ], .when(configuration: .release))
+
 func executable(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .executableTarget(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
+    .executableTarget(
+        name: name, dependencies: dependencies, swiftSettings: swiftSettings, linkerSettings: [releaseLink])
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
