@@ -185,7 +185,7 @@ public final class BlobWriter {
         self.directory = directory
         self.expected = expected
         file = try fileSystem.append(partial, op: BlobStore.operationLabel)
-        guard flock(file.descriptor, LOCK_EX | LOCK_NB) == 0 else {
+        guard Self.lock(file.descriptor) else {
             throw OCIError(.blobBusy, expected?.digest.description ?? partial)
         }
         // The writer that held the lock before may have finished: then this file is the blob by now.
@@ -193,6 +193,18 @@ public final class BlobWriter {
             throw OCIError(.blobBusy, expected?.digest.description ?? partial)
         }
         try takeUp()
+    }
+
+    /// Milliseconds that a lock is waited for. A child of this process holds what its parent held until it has
+    /// become another program, which is a matter of a few.
+    private static let lockPatience = 200
+
+    private static func lock(_ descriptor: Int32) -> Bool {
+        for _ in 0..<(lockPatience / 5) {
+            if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { return true }
+            usleep(5_000)
+        }
+        return false
     }
 
     private func openStatus() throws -> stat {

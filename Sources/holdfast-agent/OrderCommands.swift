@@ -58,7 +58,8 @@ struct ImportCommand: AsyncParsableCommand {
             }
         }
         if isCopying { progress.finish() }
-        guard wait, last["event"]?.string == "adopted" else {
+        // `unchanged` too: an agent that was cut off after it adopted the release may still be on the way to it.
+        guard wait, ["adopted", "unchanged"].contains(last["event"]?.string) else {
             return console.result(last) { "\(last["event"]?.string ?? "done") \(last["release"]?.string ?? "")" }
         }
         try await awaitOutcome(last["release"]?.string ?? "", console)
