@@ -70,6 +70,8 @@ public actor Reconciler {
     private var generator = SystemRandomNumberGenerator()
     private var report = ReconcilerReport()
     private var maintenanceDue = true
+    private var isMaintaining = false
+    private var importsWaiting: [CheckedContinuation<Void, Never>] = []
     /// Imports under way: their blobs are in the store and in no release yet.
     private var importsRunning = 0
     private var wakePending = false
@@ -160,7 +162,7 @@ public actor Reconciler {
             report.blocked = plan.blocked
             report.settled = plan.settled
             if plan.steps.isEmpty {
-                if maintenanceDue, plan.settled.count == desired.count { try await maintain(desired) }
+                if maintenanceDue, plan.settled.count == desired.count { try await maintain() }
                 return pause(after: plan)
             }
             try await perform(plan.steps, desired)
@@ -382,7 +384,13 @@ public actor Reconciler {
     // MARK: Maintenance
 
     /// Brackets an import, whose blobs no release names yet.
-    public func importBegan() { importsRunning += 1 }
+    ///
+    /// Returns once no pruning is under way: it would take away what the import is about to count on.
+    public func importBegan() async {
+        importsRunning += 1
+        guard isMaintaining else { return }
+        await withCheckedContinuation { importsWaiting.append($0) }
+    }
     public func importEnded() {
         importsRunning -= 1
         maintenanceDue = true
@@ -390,7 +398,16 @@ public actor Reconciler {
     }
 
     /// Removes blobs and files that no target and no release before one needs, and rests.
-    private func maintain(_ desired: [DesiredApp]) async throws {
+    private func maintain() async throws {
+        guard importsRunning == 0 else { return }
+        isMaintaining = true
+        defer {
+            isMaintaining = false
+            for waiting in importsWaiting { waiting.resume() }
+            importsWaiting = []
+        }
+        // Read anew: since this pass looked, an import may have come and gone, whose blobs must stay.
+        let desired = try await environment.journal.desired()
         guard importsRunning == 0 else { return }
         maintenanceDue = false
         let kept = desired.flatMap { [$0.target, $0.previous].compactMap { $0 } }
