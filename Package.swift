@@ -203,7 +203,7 @@ let package = Package(
                 "Archive", "Base", "Compose", "DockerEngine", "EngineTestSupport", "Model", "OCI", "Operator",
                 "ReleaseBundle", "Trust", "holdfast",
             ]),
-        tests("HubProtocolTests", ["Base", "Trust", "WireGuard", "HubProtocol"]),
+        tests("HubProtocolTests", ["Base", "Model", "Trust", "WireGuard", "HubProtocol"]),
         tests("HubCoreTests", ["Base", "Model", "Trust", "WireGuard", "HubProtocol", "HubCore"]),
         tests("ConformanceTests", ["Base", "Model", "Archive", "SQLite", "HubCore", "HubStore"]),
         tests("TransparencyLogTests", ["Base", "Trust", "TransparencyLog"]),

@@ -67,9 +67,7 @@ public struct EnrolmentRequest: Sendable, Equatable {
 
     /// The bytes that go to the hub.
     public func envelope(signedBy signer: some Signer) throws(TrustError) -> [UInt8] {
-        var envelope = DSSEEnvelope(payloadType: Self.payloadType, payload: payload)
-        try envelope.sign(with: signer)
-        return envelope.bytes
+        try SignedDocument.sign(payload, type: Self.payloadType, by: signer)
     }
 
     /// The hub's side: reads an envelope and checks both proofs. `hubKey` is the hub's WireGuard key.
@@ -77,23 +75,9 @@ public struct EnrolmentRequest: Sendable, Equatable {
     /// - Throws: `hub-protocol.document-malformed`, `hub-protocol.signature-invalid`, `hub-protocol.proof-invalid`.
     public init(verifying bytes: [UInt8], hubKey: SecretKey) throws(HubProtocolError) {
         let element = "enrolment request"
-        guard bytes.count <= Self.envelopeLimit else {
-            throw HubProtocolError(.documentTooLarge, element, "more than \(Self.envelopeLimit) bytes")
-        }
-        let envelope: DSSEEnvelope
-        do {
-            envelope = try DSSEEnvelope(parsing: bytes)
-        } catch {
-            throw HubProtocolError(.documentMalformed, element, error.detail)
-        }
+        let envelope = try SignedDocument.envelope(bytes, limit: Self.envelopeLimit, element: element)
         self = try Self(payload: envelope.payload)
-        let keyID = signingKey.keyID
-        do {
-            _ = try envelope.verified(
-                type: Self.payloadType, by: RoleKeys(keyIDs: [keyID], threshold: 1, keys: [keyID: signingKey]))
-        } catch {
-            throw HubProtocolError(.signatureInvalid, element, error.detail)
-        }
+        _ = try SignedDocument.payload(of: envelope, type: Self.payloadType, by: signingKey, element: element)
         let expected = try Self.proof(
             token: token, wireGuardKey: wireGuardKey, signingKey: signingKey,
             secret: try KeyDerivation.agree(hubKey, with: wireGuardKey))

@@ -38,9 +38,8 @@ public struct ReportEnvelope: Sendable, Equatable {
             "schema": 1, "device": .string(device), "epoch": .integer(epoch), "sequence": .integer(sequence),
             "dropped": .integer(dropped), "entries": .array(content),
         ]
-        var envelope = DSSEEnvelope(payloadType: Self.payloadType, payload: try value.serialized(.compact))
-        try envelope.sign(with: signer)
-        let bytes = envelope.bytes
+        let bytes = try SignedDocument.sign(
+            try value.serialized(.compact), type: Self.payloadType, by: signer)
         guard bytes.count <= Self.envelopeLimit, content.count <= Self.entries else {
             throw HubProtocolError(.documentTooLarge, "report", "more than \(Self.envelopeLimit) bytes")
         }
@@ -50,25 +49,10 @@ public struct ReportEnvelope: Sendable, Equatable {
     /// Reads an envelope that `key` signed. The signature is checked before the payload is read.
     public init(verifying bytes: [UInt8], by key: Trust.PublicKey) throws(HubProtocolError) {
         let element = "report"
-        guard bytes.count <= Self.envelopeLimit else {
-            throw HubProtocolError(.documentTooLarge, element, "more than \(Self.envelopeLimit) bytes")
-        }
-        let envelope: DSSEEnvelope
-        do {
-            envelope = try DSSEEnvelope(parsing: bytes)
-        } catch {
-            throw HubProtocolError(.documentMalformed, element, error.detail)
-        }
-        let payload: [UInt8]
-        let keyID = key.keyID
-        do {
-            payload = try envelope.verified(
-                type: Self.payloadType, by: RoleKeys(keyIDs: [keyID], threshold: 1, keys: [keyID: key]))
-        } catch {
-            throw HubProtocolError(.signatureInvalid, element, error.detail)
-        }
         let limits = JSONLimits(size: Self.envelopeLimit, depth: Self.depth, count: Self.values)
-        guard let value = try? JSONValue(parsing: payload, limits: limits), value["schema"]?.integer == 1,
+        let value = try SignedDocument.read(
+            bytes, type: Self.payloadType, by: key, limits: limits, element: element)
+        guard
             let device = value["device"]?.string, let epoch = value["epoch"]?.integer, epoch >= 0,
             let sequence = value["sequence"]?.integer, sequence >= 1, let dropped = value["dropped"]?.integer,
             dropped >= 0, let content = value["entries"]?.array, content.count <= Self.entries

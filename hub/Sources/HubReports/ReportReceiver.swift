@@ -9,31 +9,6 @@ import Trust
 ///
 /// The signed bytes are what is kept: they prove later who said it, without trust in this hub.
 public struct ReportReceiver: Sendable {
-    /// Envelopes of one call.
-    public static let batch = 100
-
-    public enum Refusal: String, Sendable, CaseIterable {
-        case malformed
-        /// Not by the device's signing key, or says it is another device's.
-        case untrusted
-        /// Too far ahead of what was acknowledged; send what is missing first.
-        case ahead
-        /// Other bytes came under this number before: this device, or its key, exists twice.
-        case conflict
-    }
-
-    public struct Receipt: Sendable, Equatable {
-        /// By epoch the number up to which everything is durable; the device may forget that much.
-        public var acknowledged: [Int64: Int64] = [:]
-        /// By place in the call.
-        public var refused: [Int: Refusal] = [:]
-
-        public init(acknowledged: [Int64: Int64] = [:], refused: [Int: Refusal] = [:]) {
-            self.acknowledged = acknowledged
-            self.refused = refused
-        }
-    }
-
     private let store: any MetadataStore
     private let clock: SystemClock
 
@@ -46,14 +21,14 @@ public struct ReportReceiver: Sendable {
     ///
     /// - Parameter device: by the tunnel and the token that the call came with; active.
     /// - Throws: `hub.device-state`, `hub.limit`, and what the store throws: then nothing counts as taken.
-    public func receive(_ envelopes: [[UInt8]], from device: Device) async throws -> Receipt {
+    public func receive(_ envelopes: [[UInt8]], from device: Device) async throws -> ReportAnswer {
         guard device.state == .active, let key = device.reportKey else {
             throw HubError(.deviceState, "device \(device.id)", "is \(device.state.rawValue) and may not report")
         }
-        guard envelopes.count <= Self.batch else {
-            throw HubError(.limit, "report", "\(envelopes.count) envelopes, at most \(Self.batch)")
+        guard envelopes.count <= ReportBatch.envelopes else {
+            throw HubError(.limit, "report", "\(envelopes.count) envelopes, at most \(ReportBatch.envelopes)")
         }
-        var receipt = Receipt()
+        var receipt = ReportAnswer()
         var segments: [(place: Int, segment: ReportSegment)] = []
         for (place, bytes) in envelopes.enumerated() {
             switch Self.segment(bytes, of: device.id, key: key) {
@@ -79,7 +54,7 @@ public struct ReportReceiver: Sendable {
         return receipt
     }
 
-    private struct Refused: Error { var reason: Refusal }
+    private struct Refused: Error { var reason: ReportAnswer.Refusal }
 
     private static func segment(
         _ bytes: [UInt8], of device: DeviceID, key: Trust.PublicKey
