@@ -7,12 +7,14 @@ import PackageDescription
 //   0  C*                                          module maps of system libraries
 //   1  Base                                        clock, digest, file system, errors
 //   2  Model SQLite Archive HTTPFetch              values and thin owners
-//   3  CLISupport Trust OCI ImageDelta DockerEngine WireGuard Compose
+//   3  CLISupport ServiceSupport Trust OCI ImageDelta DockerEngine WireGuard Compose
 //   4  ReleaseBundle ImageDeltaCreate HubProtocol TransparencyLog
-//   5  AgentCore Operator HubCore
+//   5  AgentCore Operator HubCore HubHTTP
 //   6  HubStore HubTokens
 //   7  HubAudit HubEnrolment HubReports
-//   8  holdfast holdfast-agent holdfast-tuf        executables
+//   8  HubDevices
+//   9  HubServer
+//  10  holdfast holdfast-agent holdfast-tuf holdfast-hub   executables
 
 let swiftSettings: [SwiftSetting] = [
     .swiftLanguageMode(.v6),
@@ -29,6 +31,8 @@ let asyncHTTPClient: Target.Dependency = .product(name: "AsyncHTTPClient", packa
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
+let nioConcurrencyHelpers: Target.Dependency = .product(name: "NIOConcurrencyHelpers", package: "swift-nio")
 let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
 
 // MARK: - Targets
@@ -83,6 +87,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
         .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
     ],
@@ -115,6 +120,8 @@ let package = Package(
         library("WireGuard", ["Base", "Model", "COpenSSL", "CMnl"]),
         library("Compose", ["Base", "Model", yams]),
 
+        library("ServiceSupport", ["Base", "Model", logging]),
+
         // Floor 4
         library("ReleaseBundle", ["Base", "Model", "Archive", "OCI", "ImageDelta", "Trust"]),
         library("ImageDeltaCreate", ["Base", "ImageDelta", "CZstd", "CDivsufsort"]),
@@ -125,7 +132,7 @@ let package = Package(
         library(
             "AgentCore",
             [
-                "Base", "Model", "SQLite", "Archive", "Trust", "OCI", "ReleaseBundle", "DockerEngine", "CLinux",
+                "Base", "Model", "ServiceSupport", "SQLite", "Archive", "Trust", "OCI", "ReleaseBundle", "DockerEngine", "CLinux",
                 logging, nioCore, nioPosix, nioHTTP1,
             ]),
         library(
@@ -135,6 +142,12 @@ let package = Package(
                 "ImageDelta", "ImageDeltaCreate", nioPosix,
             ]),
         hubLibrary("HubCore", ["Base", "Model", "COpenSSL", "Trust", "WireGuard", "HubProtocol"]),
+
+        hubLibrary(
+            "HubHTTP",
+            [
+                "Base", "HubProtocol", "WireGuard", logging, nioCore, nioPosix, nioHTTP1, nioSSL, nioConcurrencyHelpers,
+            ]),
 
         // Floor 6
         hubLibrary("HubStore", ["Base", "Model", "Archive", "OCI", "SQLite", "HubCore"]),
@@ -146,6 +159,14 @@ let package = Package(
         hubLibrary("HubAudit", ["Base", "Trust", "TransparencyLog", "HubCore", "HubStore"]),
 
         // Floor 8
+        hubLibrary(
+            "HubDevices",
+            [
+                "Base", "Archive", "Trust", "WireGuard", "TransparencyLog", "HubProtocol", "HubHTTP", "HubCore", "HubStore",
+                "HubTokens", "HubEnrolment", "HubReports", "HubAudit", logging, nioCore, nioHTTP1, nioConcurrencyHelpers,
+            ]),
+
+        // Floor 10
         executable(
             "holdfast",
             [
@@ -156,7 +177,7 @@ let package = Package(
         executable(
             "holdfast-agent",
             [
-                "Base", "Model", "CLISupport", "OCI", "DockerEngine", "AgentCore", argumentParser, logging, nioCore,
+                "Base", "Model", "CLISupport", "ServiceSupport", "OCI", "DockerEngine", "AgentCore", argumentParser, logging, nioCore,
                 nioPosix,
             ]),
         executable("holdfast-tuf", ["Base", "Model", "CLISupport", "HTTPFetch", "Trust", argumentParser]),
@@ -190,7 +211,7 @@ let package = Package(
         tests(
             "AgentCoreTests",
             [
-                "AgentCore", "AgentTestSupport", "Base", "Model", "OCI", "SQLite", "Trust", logging, nioCore, nioPosix,
+                "AgentCore", "AgentTestSupport", "Base", "Model", "OCI", "SQLite", "ServiceSupport", "Trust", logging, nioCore, nioPosix,
             ]),
         tests(
             "ImageDeltaTests",

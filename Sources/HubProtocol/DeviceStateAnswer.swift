@@ -4,8 +4,8 @@ import Trust
 
 /// What a poll brings: enough to see whether there is anything to do, nothing that has to be believed.
 ///
-/// Every version here is a hint; what counts is the signed metadata behind it. The hub's answer has a strong `ETag`
-/// over all of it but the ticket.
+/// Every version here is a hint; what counts is the signed metadata behind it. The hub's answer has an `ETag` over
+/// all of it but the ticket and the audit log's size, which grows with everything that anybody does.
 public struct DeviceStateAnswer: Sendable, Equatable {
     public static let sizeLimit = 128 << 10
 
@@ -61,13 +61,6 @@ public struct DeviceStateAnswer: Sendable, Equatable {
             members["freshness_ticket"] = .string(Base.Base64.encode(freshnessTicket))
         }
         return ProtocolDocument.bytes(members)
-    }
-
-    /// The strong entity tag, quotes included: over everything but the ticket.
-    public var entityTag: String {
-        var plain = self
-        plain.freshnessTicket = nil
-        return "\"\(Digest.sha256(plain.bytes).hex.prefix(32))\""
     }
 
     public init(parsing bytes: [UInt8]) throws(HubProtocolError) {

@@ -53,6 +53,15 @@ public struct TunnelNetwork: Hashable, Sendable, Codable {
         guard Self.sites.contains(site), (1..<Self.devicesPerSite).contains(index) else { return nil }
         return IPAddress(high: high(site: site), low: index << 1 | UInt64(slot.rawValue))
     }
+
+    /// Whose address it is: the inverse of ``device(site:index:slot:)``; nil for every other address.
+    public func place(of address: IPAddress) -> (site: UInt16, index: UInt64, slot: KeySlot)? {
+        let site = UInt16(truncatingIfNeeded: address.high)
+        guard address.family == .v6, address.high == high(site: site), Self.sites.contains(site) else { return nil }
+        let index = address.low >> 1
+        guard (1..<Self.devicesPerSite).contains(index) else { return nil }
+        return (site, index, address.low & 1 == 0 ? .even : .odd)
+    }
 }
 
 extension TunnelNetwork: CustomStringConvertible {

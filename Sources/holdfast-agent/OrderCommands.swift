@@ -4,6 +4,7 @@ import Base
 import CLISupport
 import Glibc
 import Model
+import ServiceSupport
 
 struct ImportCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -9,6 +9,7 @@ import Model
 import NIOCore
 import NIOPosix
 import OCI
+import ServiceSupport
 
 /// The daemon. This file is where everything the agent is made of is put together.
 struct RunCommand: AsyncParsableCommand {

@@ -1,6 +1,7 @@
 import AgentCore
 import Base
 import Model
+import ServiceSupport
 import TestSupport
 import Testing
 

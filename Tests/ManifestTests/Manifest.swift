@@ -16,8 +16,8 @@ struct Manifest {
     }
 
     private mutating func readFloors(_ text: String) {
-        for line in text.split(separator: "\n") where line.hasPrefix("//   ") {
-            let words = line.dropFirst(5).split(separator: " ")
+        for line in text.split(separator: "\n") where line.hasPrefix("//  ") {
+            let words = line.dropFirst(4).split(separator: " ")
             guard let first = words.first, let floor = Int(first) else { continue }
             for word in words.dropFirst() {
                 guard let initial = word.first, initial.isLetter, word != "module" else { break }

@@ -1,5 +1,5 @@
 import Base
-import Model
+import ServiceSupport
 
 /// What `holdfast-agent run --config FILE` reads: one JSON object, every field optional.
 public struct AgentConfig: Hashable, Sendable {
@@ -8,7 +8,7 @@ public struct AgentConfig: Hashable, Sendable {
         case kernel
         case always, never
     }
-    public enum LogLevel: String, Sendable, CaseIterable { case debug, info, notice, warning, error }
+    public typealias LogLevel = ServiceSupport.LogLevel
 
     public var stateDirectory = "/var/lib/holdfast"
     public var socketPath = "/run/holdfast/agent.sock"
@@ -42,24 +42,10 @@ public struct AgentConfig: Hashable, Sendable {
     }
 }
 
-/// One field of the configuration: where it stands, what it takes, what it means. The loader, the schema and the
-/// documentation all come from this list.
-struct ConfigOption: Sendable {
-    enum Kind: Sendable {
-        case path(any WritableKeyPath<AgentConfig, String> & Sendable)
-        case text(any WritableKeyPath<AgentConfig, String> & Sendable)
-        case integer(any WritableKeyPath<AgentConfig, Int> & Sendable, ClosedRange<Int>)
-        /// Bytes.
-        case size(any WritableKeyPath<AgentConfig, Int64> & Sendable, ClosedRange<Int64>)
-        case flag(any WritableKeyPath<AgentConfig, Bool> & Sendable)
-        case choice(
-            [String], get: @Sendable (AgentConfig) -> String, set: @Sendable (inout AgentConfig, String) -> Void)
-    }
-    var path: [String]
-    var kind: Kind
-    var help: String
+extension AgentConfig: ServiceConfig {
+    public static let title = "holdfast-agent configuration"
 
-    static let all: [ConfigOption] = [
+    public static let options: [ConfigOption<AgentConfig>] = [
         ConfigOption(
             path: ["stateDirectory"], kind: .path(\.stateDirectory),
             help: "Where the journal, the blob store, and config and secret files live. Absolute; made with mode 0700."),
@@ -121,4 +107,22 @@ struct ConfigOption: Sendable {
                 set: { $0.logLevel = AgentConfig.LogLevel(rawValue: $1) ?? .info }),
             help: "Least severe log line that is written. Logs are JSON lines on standard error."),
     ]
+}
+
+extension AgentConfig {
+    public static func load(_ path: String, fileSystem: FileSystem = FileSystem()) throws(AgentError) -> AgentConfig {
+        do throws(ConfigError) {
+            return try read(path, fileSystem: fileSystem)
+        } catch {
+            throw AgentError(.configuration, error.message, hint: error.hint)
+        }
+    }
+
+    public static func parse(_ bytes: [UInt8], name: String) throws(AgentError) -> AgentConfig {
+        do throws(ConfigError) {
+            return try decode(bytes, name: name)
+        } catch {
+            throw AgentError(.configuration, error.message, hint: error.hint)
+        }
+    }
 }

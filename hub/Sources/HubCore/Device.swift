@@ -35,6 +35,10 @@ public struct Device: HubRecord {
     public var credentialGeneration: Int64
     public var token: EnrolmentTokenID
     public var enrolledAt: Timestamp
+    /// When the WireGuard key in use came into use; nil in records older than the field: at enrolment.
+    public var keySince: Timestamp?
+    /// Whether the device shall change its WireGuard key now.
+    public var rotateKey: Bool?
 
     public var recordID: String { id.text }
     /// The labels, and `arch` and `state`, which no label can hide.

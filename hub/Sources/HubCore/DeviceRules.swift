@@ -39,6 +39,35 @@ public enum DeviceRules {
         return (device, AuditEvent(kind, at: now, actor: actor, subject: "device:\(device.id)"))
     }
 
+    /// Asks the device to change its WireGuard key; nil when it is asked already.
+    public static func askForRotation(_ device: Device, by actor: String, now: Timestamp) throws(HubError) -> Change? {
+        guard device.state == .active else {
+            throw HubError(.deviceState, "device \(device.id)", "is \(device.state.rawValue)")
+        }
+        guard device.rotateKey != true else { return nil }
+        var changed = device
+        changed.rotateKey = true
+        return (
+            changed,
+            AuditEvent(.deviceRotationAsked, at: now, actor: actor, subject: "device:\(device.id)")
+        )
+    }
+
+    /// Replaces the labels that people give.
+    public static func label(
+        _ device: Device, _ labels: Labels, by actor: String, now: Timestamp
+    ) -> Change? {
+        guard device.labels != labels else { return nil }
+        var changed = device
+        changed.labels = labels
+        let text = labels.values.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: ",")
+        return (
+            changed,
+            AuditEvent(
+                .deviceLabelled, at: now, actor: actor, subject: "device:\(device.id)", fields: ["labels": text])
+        )
+    }
+
     /// Takes a device's next WireGuard key into its free slot; both are peers until ``completeRotation``.
     ///
     /// - Parameter binding: what the store has under this key. Any binding but this device's own staged key
@@ -74,6 +103,8 @@ public enum DeviceRules {
         changed.keys[device.slot] = nil
         changed.slot = slot
         changed.credentialGeneration += 1
+        changed.keySince = now
+        changed.rotateKey = nil
         return (
             changed,
             AuditEvent(.deviceKeyRotated, at: now, actor: "device:\(device.id)", subject: "device:\(device.id)")

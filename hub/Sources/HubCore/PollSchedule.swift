@@ -15,9 +15,9 @@ public struct PollSchedule: Sendable, Equatable {
     }
 
     /// 0 up to `interval`, in seconds.
-    public func slot(of device: DeviceID) -> Double {
-        Double(Self.hash(device) >> 11) / Double(1 << 53) * interval
-    }
+    public func slot(of device: DeviceID) -> Double { slot(hash: Self.hash(device)) }
+
+    private func slot(hash: UInt64) -> Double { Double(hash >> 11) / Double(1 << 53) * interval }
 
     /// The longest detour of one answer towards the slot, and how far from it a device may be to count as in it
     /// (a device adds a little chance to each wait). Both are parts of the interval.
@@ -27,9 +27,14 @@ public struct PollSchedule: Sendable, Equatable {
     /// `next_poll_s` of an answer at `now` (seconds on any clock that all of the hub shares): one interval, and up
     /// to half of one more on the way to the device's slot.
     public func nextPoll(of device: DeviceID, now: Double, isUpdating: Bool = false) -> Double {
+        nextPoll(hash: Self.hash(device), now: now, isUpdating: isUpdating)
+    }
+
+    /// As above, of a device whose ``hash(_:)`` is known.
+    public func nextPoll(hash: UInt64, now: Double, isUpdating: Bool = false) -> Double {
         if isUpdating { return updatingInterval }
         // To the nearest slot, -interval/2 up to interval/2.
-        let distance = (slot(of: device) - now).remainder(dividingBy: interval)
+        let distance = (slot(hash: hash) - now).remainder(dividingBy: interval)
         if abs(distance) <= Self.tolerance * interval { return interval + distance }
         return interval + min(distance < 0 ? distance + interval : distance, Self.step * interval)
     }

@@ -1,5 +1,6 @@
 import Archive
 import Base
+import Glibc
 import Model
 import OCI
 
@@ -33,6 +34,11 @@ public struct FileBlobStore: HubBlobStore {
             throw HubStoreError(.blobMissing, digest.description, "was removed while it was read")
         }
         return bytes
+    }
+
+    public func localFile(_ digest: Digest) -> String? {
+        let path = store.path(digest)
+        return access(path, R_OK) == 0 ? path : nil
     }
 
     public func delete(_ digest: Digest) async throws { try store.remove(digest) }

@@ -21,9 +21,14 @@ public protocol HubBlobStore: Sendable {
 
     /// Blobs by digest after one.
     func list(after digest: Digest?, limit: Int) async throws -> [Release.Blob]
+
+    /// Where the blob lies as a file, to be sent without being read; nil where it is no file, or not there.
+    func localFile(_ digest: Digest) -> String?
 }
 
 extension HubBlobStore {
+    public func localFile(_ digest: Digest) -> String? { nil }
+
     public func put(_ bytes: [UInt8]) async throws -> Release.Blob {
         let blob = Release.Blob(digest: .sha256(bytes), size: Int64(bytes.count))
         try await put(blob) { MemorySource(Array(bytes[Int($0)...])) }

@@ -3,13 +3,13 @@ import Glibc
 import Synchronization
 
 /// SIGTERM and SIGINT as something a task can wait for.
-final class StopSignals: Sendable {
+public final class StopSignals: Sendable {
     // Kept alive and never touched again; Dispatch's own types are safe from any thread.
     nonisolated(unsafe) private let sources: [any DispatchSourceSignal]
     private let stream: AsyncStream<Void>
     private let raised = Atomic(false)
 
-    init() {
+    public init() {
         let (stream, continuation) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
         self.stream = stream
         sources = [SIGTERM, SIGINT].map { number in
@@ -22,10 +22,10 @@ final class StopSignals: Sendable {
         }
     }
 
-    var isRaised: Bool { raised.load(ordering: .acquiring) }
+    public var isRaised: Bool { raised.load(ordering: .acquiring) }
 
     /// Returns when a signal has come, or the task is cancelled.
-    func wait() async {
+    public func wait() async {
         for await _ in stream {
             raised.store(true, ordering: .releasing)
             return

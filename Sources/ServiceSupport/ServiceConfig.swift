@@ -1,34 +1,56 @@
 import Base
 import Model
 
-extension AgentConfig {
-    /// Bytes of a configuration file.
-    public static let sizeLimit = 1 << 20
+/// What a daemon reads from its configuration file: one JSON object, every field optional, all of them in one list.
+public protocol ServiceConfig: Hashable, Sendable {
+    /// Every field at its default.
+    init()
+    static var options: [ConfigOption<Self>] { get }
+    /// Of the schema.
+    static var title: String { get }
+}
 
-    public static func load(_ path: String, fileSystem: FileSystem = FileSystem()) throws -> AgentConfig {
+/// A configuration that is not taken, with its place.
+public struct ConfigError: CodedError, Equatable {
+    public var message: String
+    public var hint: String?
+    public var code: String { "config.invalid" }
+    public var exitStatus: ExitStatus { .configuration }
+
+    public init(_ message: String, hint: String? = nil) {
+        self.message = message
+        self.hint = hint
+    }
+}
+
+extension ServiceConfig {
+    /// Bytes of a configuration file.
+    public static var sizeLimit: Int { 1 << 20 }
+
+    public static func read(_ path: String, fileSystem: FileSystem = FileSystem()) throws(ConfigError) -> Self {
         let bytes: [UInt8]
         do throws(FileSystemError) {
             bytes = try fileSystem.read(path, limit: sizeLimit)
         } catch {
-            throw AgentError(.configuration, error.message, hint: error.hint)
+            throw ConfigError(error.message, hint: error.hint)
         }
-        return try parse(bytes, name: path)
+        return try decode(bytes, name: path)
     }
 
     /// Reads a configuration strictly: an unknown field, a wrong type or a value out of range is refused with its line.
-    public static func parse(_ bytes: [UInt8], name: String) throws(AgentError) -> AgentConfig {
+    public static func decode(_ bytes: [UInt8], name: String) throws(ConfigError) -> Self {
         let document: JSONValue
         do throws(JSONError) {
             document = try JSONValue(
                 parsing: bytes, limits: JSONLimits(size: sizeLimit, depth: 8, literalControls: false))
         } catch {
-            throw AgentError(.configuration, "\(name): \(error.message)", hint: "the file is one JSON object")
+            throw ConfigError("\(name): \(error.message)", hint: "the file is one JSON object")
         }
         guard case .object(let members) = document else {
-            throw AgentError(.configuration, "\(name):1: the file is not a JSON object")
+            throw ConfigError("\(name):1: the file is not a JSON object")
         }
-        var config = AgentConfig()
-        let reader = ConfigReader(name: name, lines: JSONLines(bytes))
+        var config = Self()
+        let reader = ConfigReader<Self>(name: name, lines: JSONLines(bytes))
         try reader.read(members, below: [], into: &config)
         return config
     }
@@ -36,7 +58,7 @@ extension AgentConfig {
     /// The configuration as a document with every field, for `--print-config` and the default file.
     public var json: JSONValue {
         var root: [String: JSONValue] = [:]
-        for option in ConfigOption.all {
+        for option in Self.options {
             let value = option.value(in: self)
             if option.path.count == 1 {
                 root[option.path[0]] = value
@@ -50,19 +72,19 @@ extension AgentConfig {
     }
 }
 
-private struct ConfigReader {
+private struct ConfigReader<Config: ServiceConfig> {
     let name: String
     let lines: JSONLines
 
-    func read(_ members: [String: JSONValue], below prefix: [String], into config: inout AgentConfig) throws(AgentError)
+    func read(_ members: [String: JSONValue], below prefix: [String], into config: inout Config) throws(ConfigError)
     {
         for (key, value) in members.sorted(by: { $0.key < $1.key }) {
             let path = prefix + [key]
             // The schema's address may stand in the file, for editors.
             if path == ["$schema"] { continue }
-            if let option = ConfigOption.all.first(where: { $0.path == path }) {
+            if let option = Config.options.first(where: { $0.path == path }) {
                 try set(option, value, &config)
-            } else if ConfigOption.all.contains(where: { $0.path.starts(with: path) }) {
+            } else if Config.options.contains(where: { $0.path.starts(with: path) }) {
                 guard case .object(let section) = value else { throw refuse(path, "is not an object") }
                 try read(section, below: path, into: &config)
             } else {
@@ -71,7 +93,7 @@ private struct ConfigReader {
         }
     }
 
-    private func set(_ option: ConfigOption, _ value: JSONValue, _ config: inout AgentConfig) throws(AgentError) {
+    private func set(_ option: ConfigOption<Config>, _ value: JSONValue, _ config: inout Config) throws(ConfigError) {
         switch (option.kind, value) {
         case (.path(let key), .string(let text)):
             guard text.hasPrefix("/"), text.utf8.count < 4096 else {
@@ -99,17 +121,17 @@ private struct ConfigReader {
         }
     }
 
-    private func refuse(_ path: [String], _ why: String, hint: String? = nil) -> AgentError {
+    private func refuse(_ path: [String], _ why: String, hint: String? = nil) -> ConfigError {
         let line = lines.line(of: path)
-        return AgentError(
-            .configuration, "\(name):\(line): \"\(path.joined(separator: "."))\" \(why)",
-            hint: hint ?? ConfigOption.all.first { $0.path == path }?.help)
+        return ConfigError(
+            "\(name):\(line): \"\(path.joined(separator: "."))\" \(why)",
+            hint: hint ?? Config.options.first { $0.path == path }?.help)
     }
 
     /// The known field that is nearest to a misspelt one.
     private func hint(for path: [String]) -> String {
         let wrong = path.joined(separator: ".").lowercased()
-        let known = ConfigOption.all.map { $0.path.joined(separator: ".") }
+        let known = Config.options.map { $0.path.joined(separator: ".") }
         let near = known.map { ($0, Self.distance(Array($0.lowercased().utf8), Array(wrong.utf8))) }.min { $0.1 < $1.1 }
         if let near, near.1 <= 3 { return "did you mean \"\(near.0)\"?" }
         return "known fields: \(known.joined(separator: ", "))"
@@ -131,7 +153,7 @@ private struct ConfigReader {
     }
 }
 
-extension ConfigOption {
+extension ConfigOption where Config: ServiceConfig {
     var typeName: String {
         switch kind {
         case .path: "an absolute path"
@@ -143,7 +165,7 @@ extension ConfigOption {
         }
     }
 
-    func value(in config: AgentConfig) -> JSONValue {
+    func value(in config: Config) -> JSONValue {
         switch kind {
         case .path(let key), .text(let key): .string(config[keyPath: key])
         case .integer(let key, _): .integer(Int64(config[keyPath: key]))
@@ -154,7 +176,7 @@ extension ConfigOption {
     }
 
     var schema: JSONValue {
-        var members: [String: JSONValue] = ["description": .string(help), "default": value(in: AgentConfig())]
+        var members: [String: JSONValue] = ["description": .string(help), "default": value(in: Config())]
         switch kind {
         case .path:
             members["type"] = "string"
@@ -177,13 +199,13 @@ extension ConfigOption {
     }
 }
 
-extension AgentConfig {
+extension ServiceConfig {
     /// JSON Schema (2020-12) of the configuration file, made from the same list as the loader.
     public static var schema: JSONValue {
         var root: [String: JSONValue] = [
             "$schema": ["type": "string", "description": "Address of this schema, for editors."]
         ]
-        for option in ConfigOption.all {
+        for option in Self.options {
             if option.path.count == 1 {
                 root[option.path[0]] = option.schema
             } else {
@@ -195,7 +217,7 @@ extension AgentConfig {
             }
         }
         return [
-            "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "holdfast-agent configuration",
+            "$schema": "https://json-schema.org/draft/2020-12/schema", "title": .string(title),
             "type": "object", "additionalProperties": false, "properties": .object(root),
         ]
     }

@@ -34,8 +34,11 @@ public struct JSONLogHandler: LogHandler {
     }
 }
 
+/// Least severe line that is written, as configurations name it.
+public enum LogLevel: String, Sendable, CaseIterable { case debug, info, notice, warning, error }
+
 extension Logger.Level {
-    public init(_ level: AgentConfig.LogLevel) {
+    public init(_ level: LogLevel) {
         switch level {
         case .debug: self = .debug
         case .info: self = .info

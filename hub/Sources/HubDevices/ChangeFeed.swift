@@ -1,0 +1,98 @@
+import Base
+import HubCore
+import HubStore
+
+/// Tells the parts of a hub that hold something in memory what changed in the store, in the order of the commits.
+public actor ChangeFeed {
+    /// Takes changes in. Nil means that changes were missed: read everything anew.
+    public typealias Listener = @Sendable (_ changes: [RecordChange]?) async throws -> Void
+
+    private let store: any MetadataStore
+    private var listeners: [Listener] = []
+    private var sequence: Int64
+    /// The last round, which the next one waits for.
+    private var round: Task<Void, any Error>?
+
+    /// - Parameter sequence: of the last commit that the listeners know of.
+    public init(store: any MetadataStore, after sequence: Int64) {
+        self.store = store
+        self.sequence = sequence
+    }
+
+    public func add(_ listener: @escaping Listener) { listeners.append(listener) }
+
+    /// Returns when every listener has taken in all that was committed before the call.
+    public func settle() async throws {
+        let earlier = round
+        let next = Task {
+            // What made an earlier round fail comes again in this one.
+            _ = await earlier?.result
+            try await deliver()
+        }
+        round = next
+        try await next.value
+    }
+
+    private func deliver() async throws {
+        while true {
+            let changes: [RecordChange]
+            do {
+                changes = try await store.changes(after: sequence, limit: HubStoreLimits.page)
+            } catch let error as HubStoreError where error.reason == .changesGone {
+                for listener in listeners { try await listener(nil) }
+                sequence = try await store.commit(Commit([])).sequence
+                continue
+            }
+            guard let last = changes.last else { return }
+            for listener in listeners { try await listener(changes) }
+            sequence = last.sequence
+        }
+    }
+}
+
+/// A store that returns from a commit when the hub's memory has it too: what was revoked is refused from then on.
+public struct FollowedStore: MetadataStore {
+    private let store: any MetadataStore
+    private let feed: ChangeFeed
+    /// Told of a follower that failed; the commit stands.
+    private let onError: @Sendable (any Error) -> Void
+
+    public init(_ store: any MetadataStore, feed: ChangeFeed, onError: @escaping @Sendable (any Error) -> Void) {
+        self.store = store
+        self.feed = feed
+        self.onError = onError
+    }
+
+    public func commit(_ commit: Commit) async throws -> CommitReceipt {
+        let receipt = try await store.commit(commit)
+        do {
+            try await feed.settle()
+        } catch {
+            onError(error)
+        }
+        return receipt
+    }
+
+    public func get(_ keys: [RecordKey]) async throws -> [RecordKey: StoredRecord] { try await store.get(keys) }
+    public func list(
+        _ kind: RecordKind, selector: Selector, after cursor: String?, limit: Int
+    ) async throws -> RecordPage {
+        try await store.list(kind, selector: selector, after: cursor, limit: limit)
+    }
+    public func changes(after sequence: Int64, limit: Int) async throws -> [RecordChange] {
+        try await store.changes(after: sequence, limit: limit)
+    }
+    public func events(from index: Int64, limit: Int) async throws -> [StoredEvent] {
+        try await store.events(from: index, limit: limit)
+    }
+    public func ingest(_ segments: [ReportSegment]) async throws -> [IngestOutcome] {
+        try await store.ingest(segments)
+    }
+    public func segments(after position: Int64, limit: Int) async throws -> [StoredSegment] {
+        try await store.segments(after: position, limit: limit)
+    }
+    public func acquire(_ name: String, holder: String, seconds: Int64, now: Timestamp) async throws -> LeaseOutcome {
+        try await store.acquire(name, holder: holder, seconds: seconds, now: now)
+    }
+    public func release(_ lease: Lease) async throws { try await store.release(lease) }
+}

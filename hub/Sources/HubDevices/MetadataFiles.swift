@@ -1,0 +1,64 @@
+import Archive
+import Base
+import HubProtocol
+import NIOConcurrencyHelpers
+import NIOCore
+import Trust
+
+/// The published metadata of both repositories in memory, as devices fetch it.
+public final class MetadataFiles: Sendable {
+    /// Bytes of all files together, and files: old versions beyond go, the newest stay.
+    public static let sizeLimit = 64 << 20
+    public static let fileLimit = 20_000
+
+    public struct File: Sendable {
+        public var bytes: ByteBuffer
+        /// Compressed; nil where that saves nothing.
+        public var zstd: ByteBuffer?
+        /// With its quotes.
+        public var tag: String
+        /// Whether the name always has these bytes: a numbered file.
+        public var isImmutable: Bool
+    }
+
+    private let files = NIOLockedValueBox<[RepositoryName: [String: File]]>([:])
+
+    public init() {}
+
+    public func file(_ name: String, of repository: RepositoryName) -> File? {
+        files.withLockedValue { $0[repository]?[name] }
+    }
+
+    /// Replaces what is held of a repository by what its folder has. What did not change is not compressed again.
+    public func load(_ repository: RepositoryName, from directory: String, fileSystem: FileSystem) throws {
+        var next: [String: File] = [:]
+        var size = 0
+        let names = try fileSystem.list(directory, limit: Self.fileLimit).filter { $0.hasSuffix(".json") }
+        // Unnumbered names first, then the highest numbers: a client needs the newest of everything.
+        for name in names.sorted(by: { Self.rank($0) > Self.rank($1) }) {
+            let bytes = try fileSystem.read(Path.join(directory, name), limit: TrustLimits.standard.targetsBytes)
+            guard size + bytes.count <= Self.sizeLimit else { continue }
+            size += bytes.count
+            let tag = "\"\(Digest.sha256(bytes).hex.prefix(32))\""
+            if let known = file(name, of: repository), known.tag == tag {
+                next[name] = known
+            } else {
+                next[name] = try Self.make(bytes, tag: tag, isImmutable: Self.rank(name) != .max)
+            }
+        }
+        let loaded = next
+        files.withLockedValue { $0[repository] = loaded }
+    }
+
+    private static func rank(_ name: String) -> Int64 {
+        name.split(separator: ".").first.flatMap { Int64($0) } ?? .max
+    }
+
+    private static func make(_ bytes: [UInt8], tag: String, isImmutable: Bool) throws -> File {
+        var zstd: [UInt8] = []
+        try ZstdCompressor(MemorySource(bytes)).forEachChunk { zstd += $0 }
+        return File(
+            bytes: ByteBuffer(bytes: bytes), zstd: zstd.count + 64 < bytes.count ? ByteBuffer(bytes: zstd) : nil,
+            tag: tag, isImmutable: isImmutable)
+    }
+}
