@@ -6,7 +6,7 @@ import PackageDescription
 //
 //   0  C*                                          module maps of system libraries
 //   1  Base                                        clock, digest, file system, errors
-//   2  Model SQLite Archive HTTPFetch              values and thin owners
+//   2  Model SQLite Archive HTTPFetch PlainHTTP    values and thin owners
 //   3  CLISupport ServiceSupport Trust OCI ImageDelta DockerEngine WireGuard Compose
 //   4  ReleaseBundle ImageDeltaCreate HubProtocol TransparencyLog
 //   5  AgentCore Operator HubCore HubHTTP
@@ -109,6 +109,7 @@ let package = Package(
         library("Model", ["Base"]),
         library("SQLite", ["Base", "CSQLite"]),
         library("Archive", ["Base", "CZstd", "CZlib"]),
+        library("PlainHTTP", ["Base", nioCore, nioPosix, nioHTTP1]),
         library("HTTPFetch", ["Base", asyncHTTPClient, nioCore, nioHTTP1]),
 
         // Floor 3
@@ -116,7 +117,7 @@ let package = Package(
         library("Trust", ["Base", "Model", "SQLite", "COpenSSL", "CPKCS11"]),
         library("OCI", ["Base", "Model", "Archive"]),
         library("ImageDelta", ["Base", "CZstd", "CLinux"]),
-        library("DockerEngine", ["Base", "Model", asyncHTTPClient, nioCore, nioPosix, nioHTTP1]),
+        library("DockerEngine", ["Base", "Model", "PlainHTTP", nioCore, nioHTTP1]),
         library("WireGuard", ["Base", "Model", "COpenSSL", "CMnl"]),
         library("Compose", ["Base", "Model", yams]),
 
@@ -189,6 +190,9 @@ let package = Package(
             dependencies: ["AgentCore", "Archive", "Base", "Model", "OCI", "Trust", logging, nioPosix],
             path: "Tests/AgentTestSupport", swiftSettings: swiftSettings),
         .target(
+            name: "HTTPTestSupport", dependencies: [nioCore, nioPosix], path: "Tests/HTTPTestSupport",
+            swiftSettings: swiftSettings),
+        .target(
             name: "EngineTestSupport",
             dependencies: ["Base", "Model", "DockerEngine", "TestSupport", nioCore, nioPosix],
             path: "Tests/EngineTestSupport", swiftSettings: swiftSettings),
@@ -205,7 +209,10 @@ let package = Package(
                 "AgentCore", "Base", "Model", "DockerEngine", "EngineTestSupport", "Trust", logging, "holdfast",
                 "holdfast-agent",
             ]),
-        tests("DockerEngineTests", ["Base", "Model", "DockerEngine", "EngineTestSupport", nioCore, nioPosix]),
+        tests(
+            "DockerEngineTests",
+            ["Base", "Model", "DockerEngine", "EngineTestSupport", "HTTPTestSupport", nioCore, nioPosix]),
+        tests("PlainHTTPTests", ["Base", "HTTPTestSupport", "PlainHTTP", nioCore, nioHTTP1, nioPosix]),
         tests("TrustTests", ["Base", "Model", "SQLite", "Trust"]),
         tests("SQLiteTests", ["Base", "SQLite"]),
         tests(

@@ -1,14 +1,13 @@
-import AsyncHTTPClient
 import Base
 import Model
 import NIOCore
+import PlainHTTP
 import Synchronization
 
 /// A client of the Docker Engine API (1.41 and later) over the engine's unix socket.
 ///
 /// Every call is bounded in time and in bytes; `EngineError` tells what happened and whether trying
 /// again can help. The API version is negotiated at the first call and again after the engine went away.
-/// Call ``shutdown()`` before the last reference goes.
 public final class EngineClient: Sendable {
     /// Largest answer held in memory, in bytes. The largest honest ones are lists of containers and
     /// images, some 2 KiB an element.
@@ -52,11 +51,8 @@ public final class EngineClient: Sendable {
         transport = Transport(socketPath: socketPath, group: group)
     }
 
-    /// Ends the connections that are still open. No call may follow.
-    public func shutdown() async {
-        // The only error is a second shutdown, which is as good as the first.
-        try? await transport.client.shutdown()
-    }
+    /// Ends the calls that are still under way.
+    public func shutdown() async { transport.client.closeAll() }
 
     // MARK: Version
 

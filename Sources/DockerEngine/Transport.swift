@@ -1,10 +1,9 @@
-import AsyncHTTPClient
 import Base
 import Glibc
 import Model
 import NIOCore
 import NIOHTTP1
-import NIOPosix
+import PlainHTTP
 import Synchronization
 
 /// A request as the client's methods write it: no version, no host.
@@ -67,47 +66,30 @@ final class Slot<Value: Sendable>: Sendable {
 }
 
 /// HTTP over the engine's unix socket: one connection per call, bounded answers, no redirects.
-///
-/// Connections are not reused: a new one costs some 50 µs on a unix socket, and a call can then never
-/// land on a connection that the engine's restart has just broken.
 struct Transport: Sendable {
-    let client: HTTPClient
+    let client: PlainHTTPClient
     let socketPath: String
-    let group: any EventLoopGroup
 
-    /// Concurrent calls before further ones queue; long-lived ones (events, followed logs, waits) count.
-    static let connectionLimit = 128
-    static let connectTimeout = TimeAmount.seconds(5)
     /// Largest error answer read for its message, in bytes.
     static let errorBodyLimit = 64 << 10
 
     init(socketPath: String, group: any EventLoopGroup) {
         self.socketPath = socketPath
-        self.group = group
-        var configuration = HTTPClient.Configuration()
-        configuration.redirectConfiguration = .disallow
-        configuration.decompression = .disabled
-        configuration.httpVersion = .http1Only
-        configuration.maximumUsesPerConnection = 1
-        configuration.timeout = .init(connect: Self.connectTimeout)
-        configuration.connectionPool = .init(
-            idleTimeout: .seconds(1), concurrentHTTP1ConnectionsPerHostSoftLimit: Self.connectionLimit)
-        // A missing socket is an answer, not a flaky network: fail at once and let the caller back off.
-        configuration.connectionPool.retryConnectionEstablishment = false
-        client = HTTPClient(eventLoopGroupProvider: .shared(group), configuration: configuration)
+        client = PlainHTTPClient(group: group)
     }
 
     // MARK: Answers
 
     /// The whole answer, at most `limit` bytes. Throws for every status but 2xx and 304.
     func collect(_ request: EngineRequest, maximum: Int) async throws(EngineError) -> Answer {
-        try await run(request) { _ in
-            let failure = Slot<ProducerFailed>()
-            let response = try await self.send(request, progress: nil, failure: failure)
-            let body = try await self.collectBody(response, request, maximum: maximum)
-            return Answer(
-                operation: request.operation, status: Int(response.status.code), headers: response.headers,
-                body: body)
+        do {
+            return try await perform(request, ExchangeLimits(total: request.limit)) { response in
+                Answer(
+                    operation: request.operation, status: response.status, headers: response.headers,
+                    body: try await response.collect(maximum: maximum))
+            }
+        } catch {
+            throw translate(error, request)
         }
     }
 
@@ -119,92 +101,56 @@ struct Transport: Sendable {
     ) async throws {
         // The consumer's own error is kept apart from the transport's.
         let consumerError = Slot<any Error>()
-        do throws(EngineError) {
-            try await run(request) { progress in
-                let failure = Slot<ProducerFailed>()
-                let response = try await self.send(request, progress: progress, failure: failure)
-                do {
-                    for try await piece in response.body {
-                        progress.mark()
-                        do { try await consume(piece) } catch {
-                            consumerError.set(error)
-                            throw error
-                        }
-                        progress.mark()
+        do {
+            try await perform(request, ExchangeLimits(silence: request.limit)) { response in
+                while let piece = try await response.next() {
+                    do { try await consume(piece) } catch {
+                        consumerError.set(error)
+                        throw error
                     }
-                } catch {
-                    throw failure.value ?? error
                 }
-                if let error = failure.value { throw error }
             }
         } catch {
-            throw consumerError.value ?? error
+            throw consumerError.value ?? translate(error, request)
         }
     }
 
-    private func run<Value: Sendable>(
-        _ request: EngineRequest, _ work: @escaping @Sendable (Progress) async throws -> Value
-    ) async throws(EngineError) -> Value {
-        do {
-            return try await withWatchdog(request.limit, work)
-        } catch {
-            throw translate(error, request)
+    private func perform<Value: Sendable>(
+        _ request: EngineRequest, _ limits: ExchangeLimits,
+        _ consume: @escaping @Sendable (HTTPResponse) async throws -> Value
+    ) async throws -> Value {
+        let message = try message(request)
+        return try await client.perform(message, at: .unixSocket(path: socketPath), limits: limits) { response in
+            guard (200..<300).contains(response.status) || response.status == 304 else {
+                let body = try? await response.collect(maximum: Self.errorBodyLimit)
+                throw self.refusal(response.status, body ?? ByteBuffer(), request)
+            }
+            return try await consume(response)
         }
     }
 
-    private func send(
-        _ request: EngineRequest, progress: Progress?, failure: Slot<ProducerFailed>
-    ) async throws -> HTTPClientResponse {
-        var message = HTTPClientRequest(url: url(request))
-        message.method = HTTPMethod(rawValue: request.method.rawValue)
-        message.headers.add(name: "Host", value: "docker")
-        message.headers.add(name: "User-Agent", value: "holdfast")
+    private func message(_ request: EngineRequest) throws -> HTTPRequest {
+        var message = HTTPRequest(
+            HTTPMethod(rawValue: request.method.rawValue), target(request),
+            headers: ["Host": "docker", "User-Agent": "holdfast"])
         switch request.body {
         case .none: break
         case .json(let value):
             message.headers.add(name: "Content-Type", value: "application/json")
-            message.body = .bytes(ByteBuffer(bytes: try value.serialized()))
+            message.body = .bytes(try value.serialized())
         case .stream(let producer):
             message.headers.add(name: "Content-Type", value: "application/x-tar")
-            let body = ProducedBody(producer: producer, loop: group.next(), progress: progress, failure: failure)
-            message.body = .stream(body, length: producer.length.map { .known($0) } ?? .unknown)
-        }
-        let response: HTTPClientResponse
-        do {
-            response = try await client.execute(message, deadline: .distantFuture)
-        } catch {
-            throw failure.value ?? error
-        }
-        progress?.mark()
-        let status = Int(response.status.code)
-        guard (200..<300).contains(status) || status == 304 else {
-            let body = try? await collectBody(response, request, maximum: Self.errorBodyLimit)
-            throw refusal(status, body ?? ByteBuffer(), request)
-        }
-        return response
-    }
-
-    private func collectBody(
-        _ response: HTTPClientResponse, _ request: EngineRequest, maximum: Int
-    ) async throws -> ByteBuffer {
-        var body = ByteBuffer()
-        for try await piece in response.body {
-            guard body.readableBytes + piece.readableBytes <= maximum else {
-                throw EngineError(
-                    .tooLarge, operation: request.operation,
-                    detail: "the engine's answer is larger than \(ByteCount(maximum))")
+            message.body = .stream(length: producer.length) {
+                do { return try await producer.next() } catch { throw ProducerFailed(underlying: error) }
             }
-            body.writeImmutableBuffer(piece)
         }
-        return body
+        return message
     }
 
     // MARK: URLs
 
-    private func url(_ request: EngineRequest) -> String {
-        var text = "http+unix://" + Self.percentEncode(socketPath)
-        if let version = request.version { text += "/v\(version)" }
-        text += request.path
+    private func target(_ request: EngineRequest) -> String {
+        var text = (request.version.map { "/v\($0)" } ?? "") + request.path
         for (index, item) in request.query.enumerated() {
             text += (index == 0 ? "?" : "&") + item.name + "=" + Self.percentEncode(item.value)
         }
@@ -254,39 +200,32 @@ struct Transport: Sendable {
         }
         switch error {
         case let error as EngineError: return error
-        case is NoProgress:
-            let limit = request.limit.map { "\($0)" } ?? "its limit"
-            return made(.timeout, "the engine made no progress for \(limit)")
         case is CancellationError: return made(.cancelled, "the call was cancelled")
         case let error as ProducerFailed:
             return made(.producer, EngineError.clean("\(error.underlying)"))
-        case let error as IOError where error.errnoCode == EACCES || error.errnoCode == EPERM:
-            return made(.permission, "no permission to open \(socketPath)")
-        case let error as IOError:
-            return made(
-                .unreachable, "the engine at \(socketPath) is not reachable: \(Self.words(error.errnoCode))"
-            )
-        case let error as HTTPClientError:
-            if error == .cancelled { return made(.cancelled, "the call was cancelled") }
-            if error == .connectTimeout || error == .readTimeout || error == .writeTimeout
-                || error == .deadlineExceeded
-            {
-                return made(.timeout, "the engine at \(socketPath) does not answer")
-            }
-            if error == .remoteConnectionClosed {
-                return made(.truncated, "the engine closed the connection before the end of its answer")
-            }
-            return made(.malformed, error.shortDescription)
-        case HTTPParserError.invalidEOFState:
-            return made(.truncated, "the engine closed the connection before the end of its answer")
-        case is HTTPParserError: return made(.malformed, "the engine's answer is not HTTP")
+        case let error as HTTPError: return translate(error, request)
         case let error as JSONError: return made(.malformed, error.message)
         default: return made(.unreachable, EngineError.clean("\(error)"))
         }
     }
 
-    private static func words(_ code: CInt) -> String {
-        String(cString: strerror(code))
+    private func translate(_ error: HTTPError, _ request: EngineRequest) -> EngineError {
+        let (reason, detail): (EngineError.Reason, String) =
+            switch error.reason {
+            case .connection where error.errorNumber == EACCES || error.errorNumber == EPERM:
+                (.permission, "no permission to open \(socketPath)")
+            case .connection: (.unreachable, "the engine at \(socketPath) is not reachable: \(error.detail)")
+            case .connectTimeout: (.timeout, "the engine at \(socketPath) does not answer")
+            case .timeout, .tooSlow:
+                (.timeout, "the engine made no progress for \(request.limit.map { "\($0)" } ?? "its limit")")
+            case .truncated: (.truncated, "the engine closed the connection before the end of its answer")
+            case .malformed: (.malformed, EngineError.clean(error.detail))
+            case .tooLarge: (.tooLarge, "the engine's answer: \(error.detail)")
+            case .busy: (.unavailable, error.detail)
+            case .argument: (.unreachable, "\(socketPath) cannot be a socket: \(EngineError.clean(error.detail))")
+            case .producer: (.producer, error.detail)
+            }
+        return EngineError(reason, operation: request.operation, detail: detail)
     }
 }
 
@@ -298,31 +237,5 @@ struct Answer: Sendable {
     var body: ByteBuffer
 }
 
-/// Why a body producer failed; the HTTP client would only say that the request did.
+/// Keeps a body producer's own error apart from the connection's.
 private struct ProducerFailed: Error { var underlying: any Error }
-
-private struct ProducedBody: AsyncSequence, Sendable {
-    typealias Element = ByteBuffer
-    var producer: BodyProducer
-    let loop: any EventLoop
-    var progress: Progress?
-    var failure: Slot<ProducerFailed>
-
-    struct AsyncIterator: AsyncIteratorProtocol {
-        var body: ProducedBody
-        mutating func next() async throws -> ByteBuffer? {
-            body.progress?.mark()
-            do {
-                // The client hands writes to its event loop without waiting for them, and pauses only once
-                // the loop has found the socket full. Taking a turn on the loop first lets it find out.
-                try await body.loop.submit {}.get()
-                defer { body.progress?.mark() }
-                return try await body.producer.next().map { ByteBuffer(bytes: $0) }
-            } catch {
-                body.failure.set(ProducerFailed(underlying: error))
-                throw error
-            }
-        }
-    }
-    func makeAsyncIterator() -> AsyncIterator { AsyncIterator(body: self) }
-}

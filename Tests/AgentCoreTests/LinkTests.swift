@@ -2,7 +2,8 @@ import Base
 import Glibc
 import Testing
 
-/// What the built agent asks the dynamic linker for. Full Foundation and its ICU add tens of megabytes on a device.
+/// What the built agent carries. Full Foundation and its ICU add tens of megabytes on a device; an HTTP client with TLS
+/// and HTTP/2, which neither the engine's socket nor the tunnel needs, added five.
 @Suite struct LinkTests {
     /// The executable beside the test bundle, whose path is among the arguments of whatever runs it.
     private static let agent: String? = {
@@ -23,30 +24,74 @@ import Testing
         }
     }
 
-    /// `DT_NEEDED` of a 64-bit little-endian ELF file. Source: System V ABI, "Object Files" and "Dynamic Linking".
-    private static func neededLibraries(of path: String) throws -> [String] {
-        let file = try ReadableFile(path: path)
-        func number(_ bytes: [UInt8], _ offset: Int, _ count: Int) -> Int {
-            bytes[offset..<offset + count].reversed().reduce(0) { $0 << 8 | Int($1) }
+    @Test(
+        .enabled(if: LinkTests.agent != nil, "holdfast-agent is not built beside the tests: swift build --build-tests"))
+    func theAgentLinksNoTLSAndNoSecondHTTPClient() throws {
+        let names = try Self.symbolNames(of: try #require(Self.agent))
+        func contains(_ name: String) -> Bool { names.firstRange(of: Array(name.utf8)) != nil }
+        // A module's name within Swift symbols, after its length. The first shows that the reading works.
+        #expect(contains("$s9PlainHTTP"))
+        for module in ["AsyncHTTPClient", "NIOSSL", "NIOHTTP2", "NIOHPACK", "NIOTLS"] {
+            #expect(!contains("$s\(module.utf8.count)\(module)"), "the agent links \(module)")
         }
+        #expect(!contains("CNIOBoringSSL_"))
+    }
+
+    /// `DT_NEEDED` of an executable.
+    private static func neededLibraries(of path: String) throws -> [String] {
+        let file = try ELFSections(path: path)
+        guard let dynamic = file.sections.first(where: { $0.type == ELFSections.dynamic }) else { return [] }
+        let strings = try file.bytes(of: file.sections[dynamic.link])
+        let entries = try file.bytes(of: dynamic)
+        return stride(from: 0, to: entries.count, by: 16).filter { ELFSections.number(entries, $0, 8) == 1 }.map {
+            entry in
+            String(
+                decoding: strings[ELFSections.number(entries, entry + 8, 8)...].prefix { $0 != 0 }, as: UTF8.self)
+        }
+    }
+
+    /// All symbols' names, end to end.
+    private static func symbolNames(of path: String) throws -> [UInt8] {
+        let file = try ELFSections(path: path)
+        let symbols = try #require(file.sections.first { $0.type == ELFSections.symbolTable })
+        return try file.bytes(of: file.sections[symbols.link])
+    }
+}
+
+/// The sections of a 64-bit little-endian ELF file. Source: System V ABI, "Object Files" and "Dynamic Linking".
+private struct ELFSections {
+    static let symbolTable = 2
+    static let dynamic = 6
+
+    struct Section {
+        var type: Int
+        var offset: Int
+        var size: Int
+        var link: Int
+    }
+    let sections: [Section]
+    private let file: ReadableFile
+
+    init(path: String) throws {
+        let file = try ReadableFile(path: path)
         let header = try file.read(at: 0, count: 64)
         #expect(Array(header.prefix(6)) == [0x7F, 0x45, 0x4C, 0x46, 2, 1])
-        let table = number(header, 40, 8)
-        let entrySize = number(header, 58, 2)
-        func section(_ index: Int) throws -> (type: Int, offset: Int, size: Int, link: Int) {
+        let table = Self.number(header, 40, 8)
+        let entrySize = Self.number(header, 58, 2)
+        sections = try (0..<Self.number(header, 60, 2)).map { index in
             let bytes = try file.read(at: Int64(table + index * entrySize), count: 64)
-            return (number(bytes, 4, 4), number(bytes, 24, 8), number(bytes, 32, 8), number(bytes, 40, 4))
+            return Section(
+                type: Self.number(bytes, 4, 4), offset: Self.number(bytes, 24, 8), size: Self.number(bytes, 32, 8),
+                link: Self.number(bytes, 40, 4))
         }
-        for index in 0..<number(header, 60, 2) {
-            let dynamic = try section(index)
-            guard dynamic.type == 6 else { continue }
-            let names = try section(dynamic.link)
-            let strings = try file.read(at: Int64(names.offset), count: names.size)
-            let entries = try file.read(at: Int64(dynamic.offset), count: dynamic.size)
-            return stride(from: 0, to: entries.count, by: 16).filter { number(entries, $0, 8) == 1 }.map { entry in
-                String(decoding: strings[number(entries, entry + 8, 8)...].prefix { $0 != 0 }, as: UTF8.self)
-            }
-        }
-        return []
+        self.file = file
+    }
+
+    func bytes(of section: Section) throws -> [UInt8] {
+        try file.read(at: Int64(section.offset), count: section.size)
+    }
+
+    static func number(_ bytes: [UInt8], _ offset: Int, _ count: Int) -> Int {
+        bytes[offset..<offset + count].reversed().reduce(0) { $0 << 8 | Int($1) }
     }
 }
