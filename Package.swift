@@ -187,7 +187,9 @@ let package = Package(
         .target(name: "TestSupport", dependencies: ["Base"], path: "Tests/TestSupport", swiftSettings: swiftSettings),
         .target(
             name: "AgentTestSupport",
-            dependencies: ["AgentCore", "Archive", "Base", "Model", "OCI", "Trust", logging, nioPosix],
+            dependencies: [
+                "AgentCore", "Archive", "Base", "CSQLite", "Model", "OCI", "TestSupport", "Trust", logging, nioPosix,
+            ],
             path: "Tests/AgentTestSupport", swiftSettings: swiftSettings),
         .target(
             name: "HTTPTestSupport", dependencies: [nioCore, nioPosix], path: "Tests/HTTPTestSupport",
@@ -220,6 +222,9 @@ let package = Package(
             [
                 "AgentCore", "AgentTestSupport", "Base", "Model", "OCI", "SQLite", "ServiceSupport", "Trust", logging, nioCore, nioPosix,
             ]),
+        tests(
+            "CrashTests",
+            ["AgentCore", "AgentTestSupport", "Base", "ImageDeltaCreate", "Model", "OCI", "SQLite", "Trust"]),
         tests(
             "ImageDeltaTests",
             ["Archive", "Base", "ImageDelta", "ImageDeltaCreate", "Model", "OCI", "ReleaseBundle"]),

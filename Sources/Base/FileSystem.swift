@@ -123,7 +123,8 @@ public struct FileSystem: Sendable {
             try file.write(bytes)
             try file.sync()
         } catch {
-            Glibc.unlink(temporary)
+            // Best effort: the error that stopped the write is the one to report.
+            try? unlink(temporary, op: op)
             throw error
         }
         try rename(temporary, to: path, op: op)
@@ -173,7 +174,7 @@ public struct FileSystem: Sendable {
         }
     }
 
-    /// Makes a directory and its missing parents; an existing one is left as it is.
+    /// Makes a directory and its missing parents, each with its name synced; an existing one is left as it is.
     public func makeDirectories(_ path: String, mode: UInt32 = 0o755, op: String) throws(FileSystemError) {
         if let status = try status(path), status.kind == .directory { return }
         let parent = Path.parent(path)
@@ -182,6 +183,7 @@ public struct FileSystem: Sendable {
         guard Glibc.mkdir(path, mode_t(mode)) == 0 || errno == EEXIST else {
             throw FileSystemError(operation: "make directory", path: path, errno: errno)
         }
+        try syncDirectory(parent, op: op)
     }
 
     /// Removes a file or a whole tree, never following symlinks; a missing one is not an error.

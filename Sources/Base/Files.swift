@@ -130,6 +130,17 @@ public final class WritableFile: Sendable {
         }
     }
 
+    /// Makes the file `size` bytes long with disk space behind every one of them.
+    public func allocate(_ size: Int64) throws(FileSystemError) {
+        if case .fail(let errno) = monitor.willPerform(
+            DurableOperation(kind: .write, label: label, subject: path))
+        {
+            throw FileSystemError(operation: "allocate", path: path, errno: errno)
+        }
+        let code = posix_fallocate(descriptor, 0, off_t(size))
+        guard code == 0 else { throw FileSystemError(operation: "allocate", path: path, errno: code) }
+    }
+
     /// Returns once the content is on stable storage (`fsync`).
     public func sync() throws(FileSystemError) {
         if case .fail(let errno) = monitor.willPerform(

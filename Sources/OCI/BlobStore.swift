@@ -31,12 +31,8 @@ public struct BlobStore: BlobSource {
 
     /// Makes the folders. Needed once before the first write.
     public func prepare() throws {
-        for folder in [blobDirectory, stagingDirectory] where try fileSystem.status(folder)?.kind != .directory {
+        for folder in [blobDirectory, stagingDirectory] {
             try fileSystem.makeDirectories(folder, op: Self.operationLabel)
-            // A new folder's name must survive a power cut too, up to the root's own.
-            for parent in [Path.parent(folder), root, Path.parent(root)] {
-                try fileSystem.syncDirectory(parent, op: Self.operationLabel)
-            }
         }
     }
 
@@ -220,16 +216,10 @@ public final class BlobWriter {
         let existing = try ReadableFile(path: partial)
         let size = try existing.status().size
         guard size > 0 else { return }
-        guard let expected, size <= expected.size else { return try truncate() }
+        guard let expected, size <= expected.size else { return try file.truncate(to: 0) }
         try FileSource(existing, range: 0..<size).forEachChunk { hasher?.update($0) }
         offset = size
         resumedFrom = size
-    }
-
-    private func truncate() throws {
-        guard ftruncate(file.descriptor, 0) == 0 else {
-            throw FileSystemError(operation: "truncate", path: partial, errno: errno)
-        }
     }
 
     public func write(_ bytes: UnsafeRawBufferPointer) throws {

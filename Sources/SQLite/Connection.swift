@@ -169,6 +169,8 @@ public final class Connection {
     /// Writes a compact copy of the whole database to `destination`, which must not exist.
     /// The caller syncs and renames it.
     public func vacuum(into destination: String) throws(SQLiteError) {
+        // SQLite calls this statement read-only, since this database does not change.
+        try admitCommit("sqlite.copy")
         try run("VACUUM INTO ?", .text(destination))
     }
 

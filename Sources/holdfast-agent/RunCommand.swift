@@ -22,10 +22,11 @@ struct RunCommand: AsyncParsableCommand {
 
     func run() async throws {
         let config = try AgentConfig.load(config)
-        let clock = SystemClock.live
+        let surroundings = try Surroundings.ofProcess()
+        let clock = surroundings.clock
         let logger = Logger(label: "holdfast-agent") { _ in JSONLogHandler(level: .init(config.logLevel), clock: clock)
         }
-        let fileSystem = FileSystem()
+        let fileSystem = FileSystem(monitor: surroundings.monitor)
         let lock = try InstanceLock(config.layout, fileSystem: fileSystem)
         let (journal, condition) = try Journal.open(layout: config.layout, fileSystem: fileSystem, clock: clock)
         report(condition, logger)
@@ -36,7 +37,7 @@ struct RunCommand: AsyncParsableCommand {
         let threads = NIOThreadPool(numberOfThreads: 1)
         threads.start()
         let client = EngineClient(socketPath: config.engineSocket, group: eventLoops)
-        let engine = DockerContainerEngine(client)
+        let engine = MonitoredEngine(DockerContainerEngine(client), monitor: surroundings.monitor)
         let store = BlobStore(root: config.layout.store, fileSystem: fileSystem)
         try store.prepare()
         let heartbeat = Heartbeat(clock: clock)

@@ -12,16 +12,29 @@ public final class LabDevice: Sendable {
     public let clock = ManualClock()
     public let engine: ModelEngine
     public let layout: StateLayout
-    public let faults = FaultPlan()
+    public let faults: FaultPlan
+    /// Whether anything vouches for the wall clock.
+    private let clockIsTrusted: Bool
 
-    public init(path: String) {
+    public init(path: String, clockIsTrusted: Bool = true) {
         layout = StateLayout(root: path)
+        self.clockIsTrusted = clockIsTrusted
+        let clock = clock
+        let struck = EngineBox()
+        faults = FaultPlan { fault in
+            switch fault {
+            case .engineKilled: struck.engine.withLock { $0 }?.update { $0.isDown = true }
+            case .clock(let seconds): clock.jump(to: seconds)
+            case .kill, .powerCut, .fail: return
+            }
+        }
         let box = EngineBox()
         let made = ModelEngine(clock: clock) { archive in
             try await Lab.readArchive(archive) { box.layers() }
         }
         engine = made
         box.engine.withLock { $0 = made }
+        struck.engine.withLock { $0 = made }
     }
 
     private final class EngineBox: Sendable {
@@ -58,7 +71,7 @@ public final class LabDevice: Sendable {
         let importer = Importer(
             journal: journal, reconciler: reconciler, store: store, engine: engine, fileSystem: fileSystem,
             layout: layout,
-            clockReading: { ClockReading(now: clock.now, isTrusted: true) }, reserve: 0, features: [],
+            clockReading: { [clockIsTrusted] in ClockReading(now: clock.now, isTrusted: clockIsTrusted) }, reserve: 0, features: [],
             architecture: "amd64", threads: NIOThreadPool.singleton, logger: logger)
         return Process(journal: journal, condition: condition, reconciler: reconciler, importer: importer, store: store)
     }
@@ -83,56 +96,5 @@ public final class LabDevice: Sendable {
             clock.advance(min(max(nanoseconds, 100_000_000), 1_000_000_000))
         }
         return false
-    }
-}
-
-/// Counts durable operations, and kills, tears or fails exactly one.
-public final class FaultPlan: Sendable {
-    public enum Fault: Sendable, Equatable {
-        /// Nothing durable happens from this operation on.
-        case kill
-        /// Half of a write reaches the disk, and nothing after it.
-        case tear
-        case fail(errno: Int32)
-    }
-    private struct State {
-        var count = 0
-        var at: Int?
-        var fault = Fault.kill
-        var isDead = false
-        var names: [String] = []
-    }
-    private let state = Mutex(State())
-    public init() {}
-
-    /// Starts to count anew; `at` is the operation, from 0, that the fault strikes.
-    public func arm(_ fault: Fault, at index: Int?) {
-        state.withLock { $0 = State(at: index, fault: fault) }
-    }
-    /// A new process: the dead one's operations are over.
-    public func disarm() { state.withLock { $0 = State() } }
-
-    public var count: Int { state.withLock { $0.count } }
-    public var names: [String] { state.withLock { $0.names } }
-    public var isDead: Bool { state.withLock { $0.isDead } }
-
-    public var monitor: DurabilityMonitor {
-        DurabilityMonitor { operation in
-            self.state.withLock { state in
-                if state.isDead { return .fail(errno: 5) }
-                defer { state.count += 1 }
-                state.names.append("\(operation.kind.rawValue) \(operation.label)")
-                guard state.count == state.at else { return .perform }
-                switch state.fault {
-                case .kill:
-                    state.isDead = true
-                    return .fail(errno: 5)
-                case .tear:
-                    state.isDead = true
-                    return .tear(count: 40)
-                case .fail(let errno): return .fail(errno: errno)
-                }
-            }
-        }
     }
 }

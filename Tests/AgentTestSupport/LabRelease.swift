@@ -88,12 +88,13 @@ public struct Lab: Sendable {
         return release
     }
 
-    public func publish(_ release: Release) throws {
+    /// - Parameter signers: instead of those that the repository was made with.
+    public func publish(_ release: Release, signers: [any Signer]? = nil) throws {
         let bytes = try release.encoded()
         let target = ReleaseTarget(
             app: release.app, version: release.version, ctr: release.ctr, epoch: release.epoch,
             digest: Digest.sha256(bytes), length: Int64(bytes.count))
-        try repository.add(target, document: bytes, signers: signers)
+        try repository.add(target, document: bytes, signers: signers ?? self.signers)
     }
 
     /// What is imported: the repository's folder with the blobs.

@@ -16,6 +16,8 @@ public actor Journal {
     let fileSystem: FileSystem
     private let clock: SystemClock
     private let trust = TrustStateStore()
+    /// The copy beside the journal may be older than it. True at first: nobody knows how the process before ended.
+    var isCopyStale = true
     /// Decoded documents of the releases in use.
     private var decoded: [Digest: Release] = [:]
 
@@ -65,7 +67,7 @@ public actor Journal {
             for (key, value) in device.labels { try set("label." + key, value) }
             try insertEvent(app: "", code: "device.provisioned", message: "provisioned as \(device.id)")
         }
-        try backUp()
+        backUp()
     }
 
     /// Keeps a trust state that a refresh reached before anything was adopted by it.
@@ -125,7 +127,7 @@ public actor Journal {
                 message: "adopted \(release.version) (\(verified.digest.short)), \(verified.freshness.rawValue)")
             try trim()
         }
-        try backUp()
+        backUp()
         return .adopted
     }
 
@@ -177,7 +179,7 @@ public actor Journal {
             try insertEvent(
                 app: app, code: "release.committed", message: "committed \(target.release.version) (\(release.short))")
         }
-        try backUp()
+        backUp()
     }
 
     /// Gives a candidate up, remembers it by its digest, and makes the release before the target again.
@@ -206,7 +208,7 @@ public actor Journal {
                     .text(failure.description), SQLiteValue(clock.now()), .integer(row.id))
             }
         }
-        try backUp()
+        backUp()
     }
 
     /// Makes the release before the candidate, on a person's request; the present one is then the one to go back to.
@@ -234,7 +236,7 @@ public actor Journal {
                 cause: .rollbackCommand)
             try insertEvent(app: app, code: "release.rollback-asked", message: "a person asked for \(target)")
         }
-        try backUp()
+        backUp()
         return target
     }
 

@@ -46,7 +46,7 @@ extension Journal {
         let copy = isSound(layout.journalBackup, fileSystem)
         if copy {
             // The copy is a whole file without a log beside it; it is streamed, not held in memory.
-            try copyFile(layout.journalBackup, to: layout.journal, fileSystem)
+            try copyFile(layout, fileSystem)
         }
         let database = try connect(layout, fileSystem)
         let journal = try Journal(database, layout: layout, fileSystem: fileSystem, clock: clock)
@@ -62,9 +62,9 @@ extension Journal {
         return problems.isEmpty
     }
 
-    private static func copyFile(_ source: String, to destination: String, _ fileSystem: FileSystem) throws {
-        let input = try ReadableFile(path: source)
-        let temporary = destination + ".restoring"
+    private static func copyFile(_ layout: StateLayout, _ fileSystem: FileSystem) throws {
+        let input = try ReadableFile(path: layout.journalBackup)
+        let temporary = unfinishedJournal(layout)
         let output = try fileSystem.create(temporary, mode: 0o600, truncate: true, op: "journal.restore")
         var offset: Int64 = 0
         while true {
@@ -74,7 +74,7 @@ extension Journal {
             offset += Int64(bytes.count)
         }
         try output.sync()
-        try fileSystem.rename(temporary, to: destination, op: "journal.restore")
+        try fileSystem.rename(temporary, to: layout.journal, op: "journal.restore")
     }
 
     private static func dropOldDamaged(_ layout: StateLayout, _ fileSystem: FileSystem) throws {
@@ -87,15 +87,46 @@ extension Journal {
     }
 
     /// Writes a whole copy beside the journal: what ``open(layout:fileSystem:clock:)`` falls back to.
-    public func backUp() throws {
-        let temporary = layout.journalBackup + ".tmp"
-        for suffix in ["", "-wal", "-shm", "-journal"] {
-            try fileSystem.unlink(temporary + suffix, op: "journal.backup")
+    ///
+    /// Called after a commit, which stands whatever becomes of the copy: a copy that fails is made again by
+    /// ``refreshCopy()``.
+    func backUp() {
+        isCopyStale = true
+        try? refreshCopy()
+    }
+
+    /// Makes the copy again if it may be older than the journal: its last write failed, or the process before this one
+    /// ended between a commit and its copy.
+    public func refreshCopy() throws {
+        guard isCopyStale else { return }
+        try Self.dropUnfinishedCopies(layout, fileSystem)
+        do {
+            try writeCopy()
+        } catch {
+            // On a full disk the half-written copy would take the room that the journal needs.
+            try? Self.dropUnfinishedCopies(layout, fileSystem)
+            throw error
         }
+        isCopyStale = false
+    }
+
+    private func writeCopy() throws {
+        let temporary = Self.unfinishedCopy(layout)
         try database.vacuum(into: temporary)
         // The copy is made without a sync of its own.
         let file = try fileSystem.append(temporary, mode: 0o600, op: "journal.backup")
         try file.sync()
         try fileSystem.rename(temporary, to: layout.journalBackup, op: "journal.backup")
+    }
+
+    private static func unfinishedCopy(_ layout: StateLayout) -> String { layout.journalBackup + ".tmp" }
+    private static func unfinishedJournal(_ layout: StateLayout) -> String { layout.journal + ".restoring" }
+
+    /// Removes what a process that ended in the midst of copying left.
+    private static func dropUnfinishedCopies(_ layout: StateLayout, _ fileSystem: FileSystem) throws {
+        let paths = ["", "-wal", "-shm", "-journal"].map { unfinishedCopy(layout) + $0 } + [unfinishedJournal(layout)]
+        for path in paths where try fileSystem.status(path) != nil {
+            try fileSystem.unlink(path, op: "journal.backup")
+        }
     }
 }

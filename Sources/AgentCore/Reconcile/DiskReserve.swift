@@ -22,6 +22,7 @@ struct DiskReserve: Sendable {
         guard size > 0, !isHeld, let free = try? fileSystem.freeSpace(Path.parent(path)), free > 4 * size,
             let file = try? fileSystem.create(path, mode: 0o600, truncate: true, op: "reserve.restore")
         else { return }
-        if posix_fallocate(file.descriptor, 0, off_t(size)) != 0 { _ = release() }
+        // A file that fell short is no reserve and must not take the space either.
+        if (try? file.allocate(size)) == nil { try? fileSystem.unlink(path, op: "reserve.restore") }
     }
 }

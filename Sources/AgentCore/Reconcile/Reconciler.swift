@@ -411,6 +411,8 @@ public actor Reconciler {
         guard importsRunning == 0 else { return }
         maintenanceDue = false
         let kept = desired.flatMap { [$0.target, $0.previous].compactMap { $0 } }
+        // No import runs: what lies in staging is of one that was cut off, with whose retry it begins anew.
+        if policy.prune { try await environment.content.clearStaging() }
         if policy.prune, !desired.isEmpty {
             let freed = try await environment.content.prune(Set(kept.flatMap { $0.release.contentDigests }))
             if freed > 0 { environment.logger.info("pruned the store", metadata: ["bytes": "\(freed)"]) }
@@ -419,6 +421,7 @@ public actor Reconciler {
             try files.prune(keeping: keys)
         }
         reserve.restore()
+        try await environment.journal.refreshCopy()
         await environment.journal.releaseMemory()
         // What an import or an update took from the heap goes back to the system, not to the next one.
         holdfast_release_heap()

@@ -12,18 +12,22 @@ public struct ReleaseContent: Sendable {
     public var read: @Sendable (_ blob: Release.Blob) async throws -> [UInt8]
     /// Removes every blob that is not in `kept`; answers the bytes freed.
     public var prune: @Sendable (_ kept: Set<Digest>) async throws -> Int64
+    /// Removes what interrupted writes left.
+    public var clearStaging: @Sendable () async throws -> Void
 
     public init(
         missing: @escaping @Sendable (_ release: Release, _ images: Set<Digest>) async throws -> [Digest],
         archive:
             @escaping @Sendable (_ image: Release.Image, _ present: Set<Digest>) async throws -> PullSequence<[UInt8]>,
         read: @escaping @Sendable (_ blob: Release.Blob) async throws -> [UInt8],
-        prune: @escaping @Sendable (_ kept: Set<Digest>) async throws -> Int64
+        prune: @escaping @Sendable (_ kept: Set<Digest>) async throws -> Int64,
+        clearStaging: @escaping @Sendable () async throws -> Void = {}
     ) {
         self.missing = missing
         self.archive = archive
         self.read = read
         self.prune = prune
+        self.clearStaging = clearStaging
     }
 }
 

@@ -25,11 +25,8 @@ extension ReleaseContent {
                 }
             },
             read: { blob in try store.document(blob, limit: Int(ReleaseSpecs.configFileLimit)) },
-            prune: { kept in
-                let freed = try store.prune(keeping: kept).reduce(Int64(0)) { $0 + $1.size }
-                try store.clearStaging()
-                return freed
-            })
+            prune: { kept in try store.prune(keeping: kept).reduce(Int64(0)) { $0 + $1.size } },
+            clearStaging: { try store.clearStaging() })
     }
 }
 

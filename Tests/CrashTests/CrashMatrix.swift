@@ -1,0 +1,149 @@
+import AgentCore
+import AgentTestSupport
+import Base
+import Glibc
+import Model
+import OCI
+import Testing
+
+/// Plays a scenario once to count its durable operations, and then again for each of them with a fault at it.
+struct CrashMatrix {
+    /// A column of the table.
+    enum FaultKind: String, CaseIterable, Sendable, CustomTestStringConvertible {
+        case kill = "SIGKILL"
+        case powerCut = "power cut"
+        case noSpace = "ENOSPC"
+        case inputOutput = "EIO"
+        case engineKilled = "engine killed"
+        case clock1970 = "clock 1970"
+        case clockAhead = "clock +20 y"
+        case clockBack = "clock -1 y"
+
+        var testDescription: String { rawValue }
+        /// Wall clocks of the lab begin here.
+        private static let labTime: Int64 = 1_790_000_000
+        private static let year: Int64 = 31_557_600
+
+        func fault(seed: UInt64) -> FaultPlan.Fault {
+            switch self {
+            case .kill: .kill
+            case .powerCut: .powerCut(seed: seed)
+            case .noSpace: .fail(errno: ENOSPC)
+            case .inputOutput: .fail(errno: EIO)
+            case .engineKilled: .engineKilled
+            case .clock1970: .clock(seconds: 0)
+            case .clockAhead: .clock(seconds: Self.labTime + 20 * Self.year)
+            case .clockBack: .clock(seconds: Self.labTime - Self.year)
+            }
+        }
+        /// A clock that jumps is one that nothing vouches for.
+        var clockIsTrusted: Bool { ![.clock1970, .clockAhead, .clockBack].contains(self) }
+    }
+
+    struct Outcome {
+        var count = 0
+        var hasStruck = false
+        var problems: [String] = []
+        var state: DeviceState?
+        var names: [String] = []
+    }
+
+    let scenario: Scenario
+    let kind: FaultKind
+    private let stage: Stage
+    /// The stage as the scenario wants it.
+    private let memory: Stage.Memory
+    private let invariants: Invariants
+
+    init(_ scenario: Scenario, _ kind: FaultKind) async throws {
+        self.scenario = scenario
+        self.kind = kind
+        stage = try Stage(clockIsTrusted: kind.clockIsTrusted)
+        try await scenario.prepare(stage)
+        invariants = try await Invariants(stage, signed: scenario.signed(stage.bench))
+        memory = try stage.remember()
+    }
+
+    /// Plays the scenario with the fault at operation `index`; nil only counts.
+    func play(at index: Int?, wanted: DeviceState? = nil) async throws -> Outcome {
+        try stage.restore(memory)
+        if !scenario.beginsWithoutProcess { _ = try await stage.settle() }
+        let before = stage.device.engine.update { (Set($0.entries.keys), Set($0.images.keys)) }
+
+        let seed = UInt64(index ?? 0) &* 0x9E37_79B9 &+ 7
+        let fault = kind.fault(seed: seed)
+        let disk = kind == .powerCut && index != nil ? try VolatileDisk(stage.bench.disk) : nil
+        stage.device.faults.arm(fault, at: index, disk: disk)
+        do {
+            try await scenario.act(stage)
+            _ = try await stage.settle()
+        } catch {
+            // What the fault broke is told by the invariants, not by the order that failed.
+        }
+        var outcome = Outcome(
+            count: stage.device.faults.count, hasStruck: stage.device.faults.hasStruck,
+            names: stage.device.faults.names)
+        stage.stop()
+        stage.device.faults.disarm()
+        if let disk { try Self.losePower(disk, stage, before, seed: seed) }
+
+        outcome.problems += try await afterwards()
+        let process = try await stage.running()
+        let state = try await DeviceState(process, stage.device)
+        if let wanted { outcome.problems += state.difference(from: wanted) }
+        outcome.state = state
+        return outcome
+    }
+
+    /// The disk loses what was not synced, and the engine what it had only begun.
+    private static func losePower(
+        _ disk: VolatileDisk, _ stage: Stage, _ before: (Set<String>, Set<Digest>), seed: UInt64
+    ) throws {
+        try disk.cutPower(seed: seed)
+        var generator = SeededGenerator(seed: seed)
+        let coins = (0..<64).map { _ in generator.chance(30) }
+        stage.device.engine.update { state in
+            for (place, id) in state.entries.keys.filter({ !before.0.contains($0) }).sorted().enumerated()
+            where coins[place % coins.count] {
+                state.entries[id] = nil
+            }
+            let used = Set(state.entries.values.map(\.container.imageID))
+            for (place, id) in state.images.keys.filter({ !before.1.contains($0) && !used.contains($0) }).sorted()
+                .enumerated() where coins[(place + 20) % coins.count]
+            {
+                state.images[id] = nil
+            }
+        }
+        stage.device.engine.restart()
+    }
+
+    /// The power is back, with no network: one whole release runs. Then a person finishes what was begun.
+    private func afterwards() async throws -> [String] {
+        var problems: [String] = []
+        if stage.device.engine.update({ $0.isDown }) { stage.device.engine.restart() }
+        var process = try await stage.running()
+        if try await !stage.settle() {
+            let report = await process.reconciler.currentReport()
+            problems.append("does not settle: \(report.blocked.map(\.description)) \(report.journalTrouble ?? "")")
+        }
+        if let version = try await stage.version() {
+            if !scenario.mayRun.contains(version) { problems.append("runs \(version)") }
+        } else if !scenario.mayRun.contains("none") {
+            problems.append("runs nothing")
+        }
+        problems += try await invariants.problems(process, stage.device, isSettled: true)
+        _ = await process.reconciler.tick()
+        let staging = try FileSystem().list(process.store.stagingDirectory)
+        if !staging.isEmpty { problems.append("left in staging: \(staging)") }
+
+        do {
+            try await scenario.again(stage)
+        } catch {
+            problems.append("the second attempt failed: \(error)")
+        }
+        process = try await stage.running()
+        if try await !stage.settle() { problems.append("does not settle after the second attempt") }
+        _ = await process.reconciler.tick()
+        return problems + (try await invariants.problems(process, stage.device, isSettled: true))
+    }
+}
