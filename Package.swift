@@ -12,9 +12,10 @@ import PackageDescription
 //   5  AgentCore Operator HubCore HubHTTP
 //   6  HubStore HubTokens
 //   7  HubAudit HubEnrolment HubReports
-//   8  HubDevices
-//   9  HubServer
-//  10  holdfast holdfast-agent holdfast-tuf holdfast-hub   executables
+//   8  HubDevices HubTunnel
+//   9  HubManagement
+//  10  HubServer
+//  11  holdfast holdfast-agent holdfast-tuf holdfast-hub   executables
 
 let swiftSettings: [SwiftSetting] = [
     .swiftLanguageMode(.v6),
@@ -74,6 +75,7 @@ let package = Package(
     products: [
         .executable(name: "holdfast", targets: ["holdfast"]),
         .executable(name: "holdfast-agent", targets: ["holdfast-agent"]),
+        .executable(name: "holdfast-hub", targets: ["holdfast-hub"]),
         .executable(name: "holdfast-tuf", targets: ["holdfast-tuf"]),
         .library(name: "Archive", targets: ["Archive"]),
         .library(name: "Base", targets: ["Base"]),
@@ -163,11 +165,34 @@ let package = Package(
         hubLibrary(
             "HubDevices",
             [
-                "Base", "Archive", "Trust", "WireGuard", "TransparencyLog", "HubProtocol", "HubHTTP", "HubCore", "HubStore",
+                "Base", "Model", "Archive", "Trust", "WireGuard", "TransparencyLog", "HubProtocol", "HubHTTP", "HubCore", "HubStore",
                 "HubTokens", "HubEnrolment", "HubReports", "HubAudit", logging, nioCore, nioHTTP1, nioConcurrencyHelpers,
             ]),
 
+        hubLibrary(
+            "HubTunnel",
+            ["Base", "WireGuard", "HubProtocol", "HubCore", "HubStore", "HubEnrolment", logging]),
+
+        // Floor 9
+        hubLibrary(
+            "HubManagement",
+            [
+                "Base", "Model", "Trust", "WireGuard", "TransparencyLog", "HubProtocol", "HubHTTP", "HubCore", "HubStore",
+                "HubTokens", "HubEnrolment", "HubAudit", "HubDevices", "HubTunnel", logging, nioHTTP1,
+                nioConcurrencyHelpers,
+            ]),
+
         // Floor 10
+        hubLibrary(
+            "HubServer",
+            [
+                "Base", "Model", "COpenSSL", "ServiceSupport", "Trust", "WireGuard", "TransparencyLog", "HubProtocol", "HubHTTP",
+                "HubCore",
+                "HubStore", "HubTokens", "HubEnrolment", "HubAudit", "HubDevices", "HubTunnel", "HubManagement", logging,
+                nioCore, nioPosix, nioSSL,
+            ]),
+
+        // Floor 11
         executable(
             "holdfast",
             [
@@ -181,6 +206,13 @@ let package = Package(
                 "Base", "Model", "CLISupport", "ServiceSupport", "OCI", "DockerEngine", "AgentCore", argumentParser, logging, nioCore,
                 nioPosix,
             ]),
+        .executableTarget(
+            name: "holdfast-hub",
+            dependencies: [
+                "Base", "Model", "CLISupport", "ServiceSupport", "WireGuard", "HubProtocol", "HubCore", "HubServer",
+                argumentParser,
+                logging,
+            ], path: "hub/Sources/holdfast-hub", swiftSettings: swiftSettings, linkerSettings: [releaseLink]),
         executable("holdfast-tuf", ["Base", "Model", "CLISupport", "HTTPFetch", "Trust", argumentParser]),
 
         // Tests
@@ -239,6 +271,13 @@ let package = Package(
         tests("HubProtocolTests", ["Base", "Model", "Trust", "WireGuard", "HubProtocol"]),
         tests("HubCoreTests", ["Base", "Model", "Trust", "WireGuard", "HubProtocol", "HubCore"]),
         tests("ConformanceTests", ["Base", "Model", "Archive", "SQLite", "HubCore", "HubStore"]),
+        tests("HubServerTests", ["Base", "Model", "ServiceSupport", "HubServer"]),
+        tests(
+            "HubManagementTests",
+            [
+                "Base", "Model", "Trust", "WireGuard", "HubProtocol", "HubHTTP", "HubCore", "HubStore", "HubTokens",
+                "HubEnrolment", "HubAudit", "HubDevices", "HubTunnel", "HubManagement", logging, nioCore, nioHTTP1, yams,
+            ]),
         tests("TransparencyLogTests", ["Base", "Trust", "TransparencyLog"]),
         tests("HubTokensTests", ["Base", "Model", "Trust", "WireGuard", "HubCore", "HubTokens"]),
         tests("HubAuditTests", ["Base", "Trust", "TransparencyLog", "HubCore", "HubStore", "HubAudit"]),

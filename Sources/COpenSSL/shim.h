@@ -5,6 +5,8 @@
 #include <openssl/rsa.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
+#include <openssl/ec.h>
 #include <openssl/rand.h>
 #include <openssl/crypto.h>
 #include <openssl/core_names.h>

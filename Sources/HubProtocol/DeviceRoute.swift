@@ -97,7 +97,8 @@ public enum DeviceRoute: Hashable, Sendable {
     static func isMetadataFile(_ name: Substring) -> Bool {
         name.hasSuffix(".json") && !name.hasPrefix(".") && name.utf8.count <= 128
             && name.utf8.allSatisfy {
-                (0x30...0x39).contains($0) || (0x61...0x7A).contains($0 | 0x20) || [0x25, 0x2D, 0x2E, 0x5F, 0x7E].contains($0)
+                (0x30...0x39).contains($0) || (0x61...0x7A).contains($0 | 0x20)
+                    || [0x25, 0x2D, 0x2E, 0x5F, 0x7E].contains($0)
             }
     }
 

@@ -23,7 +23,8 @@ import WireGuard
 
     private func request() throws -> EnrolmentRequest {
         try EnrolmentRequest(
-            token: token, privateKey: deviceKey, signingKey: signer.publicKey, architecture: "arm64", hostName: "pump-7")
+            token: token, privateKey: deviceKey, signingKey: signer.publicKey, architecture: "arm64", hostName: "pump-7"
+        )
     }
 
     @Test func theHubReadsWhatTheDeviceWrote() throws {

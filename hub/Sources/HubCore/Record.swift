@@ -6,6 +6,7 @@ import WireGuard
 public enum RecordKind: String, Sendable, Codable, CaseIterable {
     case device, fleet, release, assignment, token, binding, site, idempotency, checkpoint
     case auditTile = "audit-tile"
+    case operatorAccount = "operator"
 }
 
 /// A value that a hub keeps under its kind and id.

@@ -56,10 +56,16 @@ public struct FollowedStore: MetadataStore {
     private let feed: ChangeFeed
     /// Told of a follower that failed; the commit stands.
     private let onError: @Sendable (any Error) -> Void
+    /// Told after each commit, with or without changes of records.
+    private let onCommit: @Sendable () -> Void
 
-    public init(_ store: any MetadataStore, feed: ChangeFeed, onError: @escaping @Sendable (any Error) -> Void) {
+    public init(
+        _ store: any MetadataStore, feed: ChangeFeed, onCommit: @escaping @Sendable () -> Void,
+        onError: @escaping @Sendable (any Error) -> Void
+    ) {
         self.store = store
         self.feed = feed
+        self.onCommit = onCommit
         self.onError = onError
     }
 
@@ -70,6 +76,7 @@ public struct FollowedStore: MetadataStore {
         } catch {
             onError(error)
         }
+        onCommit()
         return receipt
     }
 

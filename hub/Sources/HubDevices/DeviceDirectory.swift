@@ -77,7 +77,9 @@ public final class DeviceDirectory: Sendable {
     }
 
     public func labels(of row: Row) -> Labels {
-        state.withLockedValue { $0.labelSets.indices.contains(Int(row.labels)) ? $0.labelSets[Int(row.labels)] : Labels() }
+        state.withLockedValue {
+            $0.labelSets.indices.contains(Int(row.labels)) ? $0.labelSets[Int(row.labels)] : Labels()
+        }
     }
 
     public var count: Int { state.withLockedValue { $0.byID.count } }

@@ -26,7 +26,8 @@ enum DeviceProblem {
             return Problem(
                 "busy", status: 503, title: "The hub is busy", detail: error.message, instance: id, retryAfter: 5)
         case let error as HubError where error.reason == .deviceState:
-            return Problem("device-state", status: 403, title: "The device may not", detail: error.message, instance: id)
+            return Problem(
+                "device-state", status: 403, title: "The device may not", detail: error.message, instance: id)
         default: return Problem("internal", status: 500, title: "The hub failed", instance: id)
         }
     }

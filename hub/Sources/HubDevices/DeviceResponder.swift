@@ -130,7 +130,8 @@ public struct DeviceResponder: HTTPResponder {
             try bearer.check(token, of: row, slot: slot, scope: Self.scope(of: route))
         } catch {
             logger.info(
-                "access token refused", metadata: ["id": "\(request.id)", "device": "\(row.id)", "why": "\(error.code)"])
+                "access token refused",
+                metadata: ["id": "\(request.id)", "device": "\(row.id)", "why": "\(error.code)"])
             var answer = HTTPAnswer(DeviceProblem.unauthorised(request.id))
             answer.headers.add(name: "WWW-Authenticate", value: "Bearer")
             return .answer(answer)
@@ -232,8 +233,10 @@ public struct DeviceResponder: HTTPResponder {
             }
             return work(request, limit: 0) { _ in
                 let content = versions.current.content
-                return fullState(row, nonce: try service.ticket(
-                    for: row.id, nonce: nonce, snapshot: content.releaseSnapshot), isUpdating)
+                return fullState(
+                    row,
+                    nonce: try service.ticket(
+                        for: row.id, nonce: nonce, snapshot: content.releaseSnapshot), isUpdating)
             }
         }
         let tags = request.headers["If-None-Match"]
@@ -340,7 +343,8 @@ public struct DeviceResponder: HTTPResponder {
         let range = isConditionMet ? request.headers.first(name: "Range") : nil
         let pace = pacing.isOff ? nil : pace(row)
         switch ByteRange(range, size: file.size) {
-        case .whole: return .answer(HTTPAnswer(.ok, headers: headers, body: .file(file, range: 0..<file.size, pace: pace)))
+        case .whole:
+            return .answer(HTTPAnswer(.ok, headers: headers, body: .file(file, range: 0..<file.size, pace: pace)))
         case .part(let part):
             headers.add(name: "Content-Range", value: "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(file.size)")
             return .answer(HTTPAnswer(.partialContent, headers: headers, body: .file(file, range: part, pace: pace)))

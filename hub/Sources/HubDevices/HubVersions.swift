@@ -17,7 +17,8 @@ public final class HubVersions: Sendable {
 
         /// The part of the entity tag that all devices share.
         var tag: String {
-            let text = "\(release.root) \(release.timestamp) \(director.root) \(director.timestamp) \(descriptor) \(auditKey)"
+            let text =
+                "\(release.root) \(release.timestamp) \(director.root) \(director.timestamp) \(descriptor) \(auditKey)"
             return String(Digest.sha256(Array(text.utf8)).hex.prefix(16))
         }
     }

@@ -1,6 +1,7 @@
 import Archive
 import Base
 import HubProtocol
+import Model
 import NIOConcurrencyHelpers
 import NIOCore
 import Trust
@@ -60,5 +61,21 @@ public final class MetadataFiles: Sendable {
         return File(
             bytes: ByteBuffer(bytes: bytes), zstd: zstd.count + 64 < bytes.count ? ByteBuffer(bytes: zstd) : nil,
             tag: tag, isImmutable: isImmutable)
+    }
+}
+
+extension MetadataFiles {
+    /// The versions of a repository's published metadata, and of the snapshot that its timestamp names.
+    public func versions(of repository: RepositoryName) -> (DeviceStateAnswer.Versions, snapshot: Int64) {
+        let roots = files.withLockedValue { files in
+            (files[repository] ?? [:]).keys.filter { $0.hasSuffix(".root.json") }.map(Self.rank)
+        }
+        let signed = file("timestamp.json", of: repository).flatMap { file in
+            try? JSONValue(parsing: Array(file.bytes.readableBytesView))["signed"]
+        }
+        return (
+            DeviceStateAnswer.Versions(root: roots.max() ?? 0, timestamp: signed?["version"]?.integer ?? 0),
+            signed?["meta"]?["snapshot.json"]?["version"]?.integer ?? 0
+        )
     }
 }

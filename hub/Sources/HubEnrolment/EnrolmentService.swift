@@ -34,6 +34,13 @@ public struct EnrolmentService: Sendable {
 
     /// A new token, durable before it is returned. Its seed is nowhere but in it.
     public func makeToken(_ options: TokenOptions, by actor: String) async throws -> EnrolmentToken {
+        try await makeToken(options, by: actor) { _, _ in [] }.token
+    }
+
+    /// The same, with what `also` makes of it written in the same commit.
+    public func makeToken(
+        _ options: TokenOptions, by actor: String, also: (EnrolmentToken, TokenRecord) throws -> [Commit.Write]
+    ) async throws -> (token: EnrolmentToken, record: TokenRecord) {
         var seed = [UInt8](repeating: 0, count: EnrolmentToken.seedBytes)
         guard getentropy(&seed, seed.count) == 0 else {
             throw HubError(.crypto, "token", "the kernel gives no random bytes")
@@ -43,8 +50,9 @@ public struct EnrolmentService: Sendable {
         let event = AuditEvent(
             .tokenMade, at: now, actor: actor, subject: "token:\(record.id)",
             fields: ["uses": String(record.uses), "expires": record.expires.description, "site": String(record.site)])
-        try await store.commit(Commit([.put(record, expecting: .absent)], events: [event]))
-        return token
+        let writes = [try Commit.Write.put(record, expecting: .absent)] + (try also(token, record))
+        try await store.commit(Commit(writes, events: [event]))
+        return (token, record)
     }
 
     /// Ends a token at once; devices that it enrolled stay. Answers whether it was not ended before.
@@ -180,13 +188,32 @@ public struct EnrolmentService: Sendable {
     /// what a change of the store is applied by.
     public func peers() async throws -> [TunnelPeer] {
         var peers: [TunnelPeer] = []
+        try await eachPeer { _, wanted, _ in peers += wanted }
+        return peers
+    }
+
+    /// The same by the record that each peer follows from, with the time at which a temporary one goes.
+    public func eachPeer(_ body: (RecordKey, [TunnelPeer], Timestamp?) throws -> Void) async throws {
         let active = try Selector("state=\(Device.State.active.rawValue)")
-        try await each(Device.self, active) { peers += $0.peers(in: identity.network) }
+        try await each(Device.self, active) { try body($0.key, $0.peers(in: identity.network), nil) }
         let now = clock.now()
         try await each(TokenRecord.self, .everything) { record in
-            if let peer = try record.peer(in: identity.network, at: now, sealing: sealing) { peers.append(peer) }
+            if let peer = try record.peer(in: identity.network, at: now, sealing: sealing) {
+                try body(record.key, [peer], record.expires)
+            }
         }
-        return peers
+    }
+
+    /// The peers that one record of a device or a token asks for.
+    public func peers(of record: StoredRecord, at now: Timestamp) throws -> (peers: [TunnelPeer], expires: Timestamp?) {
+        switch record.key.kind {
+        case .device: return (try Device(decoding: record.body).peers(in: identity.network), nil)
+        case .token:
+            let token = try TokenRecord(decoding: record.body)
+            let peer = try token.peer(in: identity.network, at: now, sealing: sealing)
+            return (peer.map { [$0] } ?? [], peer == nil ? nil : token.expires)
+        default: return ([], nil)
+        }
     }
 
     private func each<Record: HubRecord>(

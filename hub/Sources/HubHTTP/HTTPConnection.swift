@@ -313,7 +313,8 @@ final class HTTPConnection: ChannelInboundHandler {
     }
 
     private func write(
-        _ transfer: FileTransfer, _ count: Int, _ bound: NIOLoopBound<(HTTPConnection, FileTransfer, ChannelHandlerContext)>
+        _ transfer: FileTransfer, _ count: Int,
+        _ bound: NIOLoopBound<(HTTPConnection, FileTransfer, ChannelHandlerContext)>
     ) {
         let context = bound.value.2
         let data: IOData
@@ -388,7 +389,8 @@ final class HTTPConnection: ChannelInboundHandler {
                     "header-too-large", status: 431, title: "The header is too large",
                     detail: "at most \(bounds.headerSize) bytes in \(bounds.fieldCount) fields", instance: requestID)
                 : Problem(
-                    "malformed-request", status: 400, title: "The request is no HTTP/1.1", instance: requestID), context)
+                    "malformed-request", status: 400, title: "The request is no HTTP/1.1", instance: requestID), context
+        )
     }
 }
 

@@ -135,9 +135,12 @@ public actor SQLiteMetadataStore: MetadataStore {
     }
 
     func counter(_ name: String) throws -> Int64 {
-        guard let value = try connection.first("SELECT value FROM counter WHERE name = ?", .text(name), map: { row in
-            try row.integer(0)
-        })
+        guard
+            let value = try connection.first(
+                "SELECT value FROM counter WHERE name = ?", .text(name),
+                map: { row in
+                    try row.integer(0)
+                })
         else { throw HubStoreError(.corrupt, "counter \(name)", "is missing") }
         return value
     }

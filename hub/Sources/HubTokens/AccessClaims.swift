@@ -33,10 +33,9 @@ public struct AccessClaims: Sendable, Equatable {
         self.expires = expires
     }
 
-    func json(issuer: String, audience: String) -> JSONValue {
+    var members: [String: JSONValue] {
         [
-            "iss": .string(issuer), "aud": .string(audience), "sub": .string(device.text),
-            "scope": .string(scopes.sorted().map(\.rawValue).joined(separator: " ")),
+            "sub": .string(device.text), "scope": .string(scopes.sorted().map(\.rawValue).joined(separator: " ")),
             "cred_gen": .integer(generation), "cnf": ["wireguard": .string(tunnelKey.base64)],
             "iat": .integer(issued.seconds), "exp": .integer(expires.seconds),
         ]

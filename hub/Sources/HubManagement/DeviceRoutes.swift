@@ -1,0 +1,105 @@
+import Base
+import HubCore
+import HubEnrolment
+import HubHTTP
+import HubProtocol
+import HubStore
+import Model
+import NIOHTTP1
+import WireGuard
+
+/// The fleet's devices.
+struct DeviceRoutes: Sendable {
+    private let services: ManagementServices
+
+    init(_ services: ManagementServices) { self.services = services }
+
+    var routes: [ManagementRoute] {
+        [
+            ManagementRoute(.GET, "/v1/devices", .devicesRead, list),
+            ManagementRoute(.GET, "/v1/devices/{id}", .devicesRead, show),
+            ManagementRoute(.PATCH, "/v1/devices/{id}", .devicesWrite, relabel),
+            ManagementRoute(.DELETE, "/v1/devices/{id}", .devicesAdmit, delete),
+            ManagementRoute(.POST, "/v1/devices/{id}/approve", .devicesAdmit) { request in
+                try await change(request) { try DeviceRules.approve($0, by: request.actor, now: $1) }
+            },
+            ManagementRoute(.POST, "/v1/devices/{id}/reject", .devicesAdmit) { request in
+                try await change(request) { try DeviceRules.reject($0, by: request.actor, now: $1) }
+            },
+            ManagementRoute(.POST, "/v1/devices/{id}/revoke", .devicesAdmit) { request in
+                let reason = request.body.isEmpty ? "" : try request.document(["reason"])["reason"]?.string ?? ""
+                return try await change(request) {
+                    try DeviceRules.revoke($0, reason: reason, by: request.actor, now: $1)
+                }
+            },
+            ManagementRoute(.POST, "/v1/devices/{id}/rotate-key", .devicesWrite) { request in
+                try await change(request) { try DeviceRules.askForRotation($0, by: request.actor, now: $1) }
+            },
+        ]
+    }
+
+    private func list(_ request: ManagementRequest) async throws -> HTTPAnswer {
+        let page = try request.page()
+        let found = try await services.store.list(
+            .device, selector: page.selector, after: page.cursor, limit: page.limit)
+        return .page(
+            try found.records.map { try Device(decoding: $0.body).json(version: $0.version) }, next: found.next)
+    }
+
+    private func show(_ request: ManagementRequest) async throws -> HTTPAnswer {
+        try request.allowQuery([])
+        let (device, version) = try await device(request)
+        return .json(device.json(version: version), version: version)
+    }
+
+    private func relabel(_ request: ManagementRequest) async throws -> HTTPAnswer {
+        guard let labels = try request.labels(request.document(["labels"])["labels"]) else {
+            throw Problem.malformed("labels are needed")
+        }
+        return try await change(request) { DeviceRules.label($0, labels, by: request.actor, now: $1) }
+    }
+
+    private func delete(_ request: ManagementRequest) async throws -> HTTPAnswer {
+        let (device, version) = try await device(request)
+        try request.requireMatch(version)
+        try await services.enrolment.delete(device.id, by: request.actor)
+        return HTTPAnswer(.noContent)
+    }
+
+    private func change(
+        _ request: ManagementRequest, _ rule: @Sendable (Device, Timestamp) throws -> DeviceRules.Change?
+    ) async throws -> HTTPAnswer {
+        let (device, version) = try await device(request)
+        try request.requireMatch(version)
+        _ = try await services.enrolment.change(device.id, rule)
+        let (changed, next) = try await self.device(request)
+        return .json(changed.json(version: next), version: next)
+    }
+
+    private func device(_ request: ManagementRequest) async throws -> (Device, Int64) {
+        let id = try request.parameter("id")
+        guard (try? DeviceID(id)) != nil, let found = try await services.store.record(Device.self, id) else {
+            throw Problem.notFound("device \(id.prefix(64))")
+        }
+        return found
+    }
+}
+
+extension Device {
+    func json(version: Int64) -> JSONValue {
+        [
+            "id": .string(id.text), "version": .integer(version), "state": .string(state.rawValue),
+            "labels": .object(labels.values.mapValues { .string($0) }), "architecture": .string(architecture),
+            "hostname": .string(hostName), "signing_key": .string(signingKey), "site": .integer(Int64(site)),
+            "token": .string(token.description), "enrolled_at": .string(enrolledAt.description),
+            "key_since": .string((keySince ?? enrolledAt).description), "rotate_key": .bool(rotateKey ?? false),
+            "wireguard_keys": .array(
+                keys.sorted { $0.key.rawValue < $1.key.rawValue }.map {
+                    [
+                        "public_key": .string($1.key.base64), "slot": .integer(Int64($0.rawValue)),
+                        "in_use": .bool($0 == slot),
+                    ]
+                }),
+        ]
+    }
+}

@@ -1,0 +1,54 @@
+import Base
+import Dispatch
+import HubAudit
+import HubCore
+import HubDevices
+import HubEnrolment
+import HubStore
+import HubTokens
+import HubTunnel
+import Logging
+import NIOHTTP1
+import Trust
+
+/// What the routes of the management API are made of.
+public struct ManagementServices: Sendable {
+    public var store: any MetadataStore
+    public var blobs: any HubBlobStore
+    public var enrolment: EnrolmentService
+    public var audit: AuditLog
+    public var tokens: OperatorTokens
+    public var tokenSigner: any Signer
+    public var sealing: Sealing
+    /// Nil where the hub keeps no interface.
+    public var tunnel: TunnelAuthority?
+    /// Fires after each commit.
+    public var commits: Signal
+    public var clock: SystemClock
+    public var logger: Logger
+
+    public init(
+        store: any MetadataStore, blobs: any HubBlobStore, enrolment: EnrolmentService, audit: AuditLog,
+        tokens: OperatorTokens, tokenSigner: any Signer, sealing: Sealing, tunnel: TunnelAuthority?, commits: Signal,
+        clock: SystemClock = .live, logger: Logger
+    ) {
+        self.store = store
+        self.blobs = blobs
+        self.enrolment = enrolment
+        self.audit = audit
+        self.tokens = tokens
+        self.tokenSigner = tokenSigner
+        self.sealing = sealing
+        self.tunnel = tunnel
+        self.commits = commits
+        self.clock = clock
+        self.logger = logger
+    }
+
+    /// Every route, in the order of the documentation.
+    public func routes() -> [ManagementRoute] {
+        SessionRoutes(self).routes + DeviceRoutes(self).routes + TokenRoutes(self).routes + FleetRoutes(self).routes
+            + AssignmentRoutes(self).routes + EventRoutes(self).routes + AuditRoutes(self).routes
+            + PeerRoutes(self).routes
+    }
+}

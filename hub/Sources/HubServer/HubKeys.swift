@@ -1,0 +1,44 @@
+import Base
+import HubCore
+import Trust
+import WireGuard
+
+/// The hub's own keys, all of them online: unlocked files of mode 0600 below the state directory.
+struct HubKeys: Sendable {
+    enum Name: String, CaseIterable {
+        /// Signs access tokens.
+        case tokens
+        /// Signs the audit log's checkpoints.
+        case audit
+        /// Signs freshness tickets, where the release repository's root lets it.
+        case freshness
+        case directorRoot = "director-root"
+        case directorTargets = "director-targets"
+        case directorSnapshot = "director-snapshot"
+        case directorTimestamp = "director-timestamp"
+    }
+
+    private let store: KeyStore
+    let wireGuard: SecretKey
+    let sealing: Sealing
+
+    /// Makes what is missing.
+    static func make(_ layout: HubLayout, _ fileSystem: FileSystem) throws -> HubKeys {
+        try fileSystem.makeDirectories(layout.keys, mode: 0o700, op: "hub.keys")
+        let store = KeyStore(directory: layout.keys, fileSystem: fileSystem)
+        let present = Set(try store.list().map(\.name))
+        for name in Name.allCases where !present.contains(name.rawValue) {
+            _ = try store.generate(name.rawValue, passphrase: .none)
+        }
+        return HubKeys(
+            store: store,
+            wireGuard: try KeyFile(path: layout.wireGuardKey, fileSystem: fileSystem).readOrCreate(),
+            sealing: Sealing(key: try KeyFile(path: layout.sealingKey, fileSystem: fileSystem).readOrCreate()))
+    }
+
+    func signer(_ name: Name) throws -> any Signer { try store.signer(name.rawValue, passphrase: .none) }
+
+    func directorSigners() throws -> [any Signer] {
+        try [.directorRoot, .directorTargets, .directorSnapshot, .directorTimestamp].map(signer)
+    }
+}

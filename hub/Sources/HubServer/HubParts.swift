@@ -1,0 +1,190 @@
+import Base
+import HubAudit
+import HubCore
+import HubDevices
+import HubEnrolment
+import HubManagement
+import HubProtocol
+import HubStore
+import HubTokens
+import HubTunnel
+import Logging
+import ServiceSupport
+import TransparencyLog
+import Trust
+import WireGuard
+
+/// The parts of a running hub and the loops that keep them up to date.
+struct HubParts: Sendable {
+    /// Seconds between two looks at what grows old, and at least between two checkpoints.
+    static let upkeepInterval: Int64 = 60
+    static let checkpointInterval: Duration = .seconds(1)
+
+    let config: HubConfig
+    let network: TunnelNetwork
+    let store: FollowedStore
+    let enrolment: EnrolmentService
+    let directory: DeviceDirectory
+    let versions: HubVersions
+    let metadata: MetadataFiles
+    let blobs: FileBlobStore
+    let audit: AuditLog
+    let tunnel: TunnelAuthority?
+    private let service: DeviceService
+    private let operatorTokens: OperatorTokens
+    private let tokenSigner: any Signer
+    private let keys: HubKeys
+    private let commits: Signal
+    private let clock: SystemClock
+    private let logger: Logger
+    private let fileSystem: FileSystem
+
+    init(
+        config: HubConfig, identity: HubIdentityFile, keys: HubKeys, clock: SystemClock, logger: Logger,
+        fileSystem: FileSystem
+    ) async throws {
+        let layout = config.layout
+        self.config = config
+        self.keys = keys
+        self.clock = clock
+        self.logger = logger
+        self.fileSystem = fileSystem
+        network = identity.network
+        let database = try SQLiteMetadataStore(path: layout.database, monitor: fileSystem.monitor)
+        blobs = try FileBlobStore(root: layout.store, fileSystem: fileSystem)
+        let feed = ChangeFeed(store: database, after: try await database.commit(Commit([])).sequence)
+        let commits = Signal()
+        self.commits = commits
+        store = FollowedStore(database, feed: feed, onCommit: { commits.fire() }) { error in
+            logger.error("a commit was not followed in memory", metadata: ["error": "\(error)"])
+        }
+        guard let port = UInt16(exactly: config.listenPort) else {
+            throw HubServerError(.invalid, "tunnel.listenPort \(config.listenPort) is no port")
+        }
+        enrolment = EnrolmentService(
+            store: store, hubKey: keys.wireGuard,
+            identity: HubIdentity(
+                publicKey: try keys.wireGuard.derivePublicKey(), host: config.endpointHost, port: port,
+                rootDigest: identity.rootDigest, network: identity.network),
+            sealing: keys.sealing, clock: clock)
+        audit = try AuditLog(store: database, origin: "\(config.name)/audit", signer: keys.signer(.audit))
+        directory = DeviceDirectory(network: identity.network, store: database)
+        try await directory.load()
+        versions = HubVersions(hotSet: config.longPolls)
+        metadata = MetadataFiles()
+        tokenSigner = try keys.signer(.tokens)
+        let issuer = "https://\(config.name)"
+        operatorTokens = OperatorTokens(
+            issuer: issuer, audience: "\(issuer)/management", keys: [tokenSigner.publicKey])
+        service = try DeviceService(
+            store: store, enrolment: enrolment, audit: audit,
+            tokens: AccessTokens(issuer: issuer, audience: "\(issuer)/device", keys: [tokenSigner.publicKey]),
+            tokenSigner: tokenSigner, freshnessSigner: keys.signer(.freshness), hubKey: keys.wireGuard,
+            network: identity.network, clock: clock)
+        tunnel = try Self.makeTunnel(config, keys, port, enrolment, database, clock, logger)
+        try await follow(feed)
+        try await publishMetadata()
+    }
+
+    private static func makeTunnel(
+        _ config: HubConfig, _ keys: HubKeys, _ port: UInt16, _ enrolment: EnrolmentService,
+        _ store: any MetadataStore, _ clock: SystemClock, _ logger: Logger
+    ) throws -> TunnelAuthority? {
+        guard config.managesInterface else { return nil }
+        guard let name = InterfaceName(config.interface) else {
+            throw HubServerError(.invalid, "tunnel.interface \(config.interface) is no interface name")
+        }
+        let device = try WireGuardHost().create(name, mtu: UInt32(config.mtu))
+        return TunnelAuthority(
+            device: device, key: keys.wireGuard, port: port, enrolment: enrolment, store: store, clock: clock,
+            logger: logger)
+    }
+
+    private func follow(_ feed: ChangeFeed) async throws {
+        await feed.add { [directory] in try await directory.follow($0) }
+        if let tunnel { await feed.add { try await tunnel.follow($0) } }
+        await feed.add { [versions] changes in
+            if changes?.contains(where: { $0.key.kind == .device }) ?? true { versions.wake() }
+        }
+    }
+
+    // MARK: Tunnel
+
+    /// Peers first, then the address and the link: nobody is let in who should not be.
+    func raiseTunnel() async throws {
+        guard let tunnel, let name = InterfaceName(config.interface) else { return }
+        try await tunnel.reconcile()
+        let links = NetworkLinks()
+        let prefix = IPPrefix(network.hub, length: 48)?.description ?? ""
+        guard let address = InterfaceAddress(network.hub, prefixLength: 48) else {
+            throw HubServerError(.tunnel, "the interface cannot have \(prefix)")
+        }
+        try links.setAddresses([address], of: name)
+        try links.set(name, up: true, mtu: UInt32(config.mtu))
+    }
+
+    // MARK: Listeners
+
+    func deviceResponder() -> DeviceResponder {
+        DeviceResponder(
+            directory: directory, versions: versions, metadata: metadata, blobs: blobs, service: service,
+            schedule: PollSchedule(
+                interval: Double(config.pollSeconds), updatingInterval: Double(config.updatingPollSeconds)),
+            admission: AdmissionControl.Limits(rate: Double(config.requestsPerSecond)),
+            pacing: .init(
+                deviceRate: Double(config.deviceBytesPerSecond), siteRate: Double(config.siteBytesPerSecond)),
+            descriptor: { nil }, clock: clock, logger: logger)
+    }
+
+    func managementResponder() -> ManagementResponder {
+        let services = ManagementServices(
+            store: store, blobs: blobs, enrolment: enrolment, audit: audit, tokens: operatorTokens,
+            tokenSigner: tokenSigner, sealing: keys.sealing, tunnel: tunnel, commits: commits, clock: clock,
+            logger: logger)
+        return ManagementResponder(
+            routes: services.routes(), tokens: operatorTokens, store: store, clock: clock, logger: logger)
+    }
+
+    // MARK: Upkeep
+
+    /// What runs until the hub stops.
+    func loops() -> [@Sendable () async -> Void] {
+        var loops: [@Sendable () async -> Void] = [{ await keepAudit() }]
+        if let tunnel { loops.append { await tunnel.run() } }
+        return loops
+    }
+
+    private func keepAudit() async {
+        while !Task.isCancelled {
+            let seen = commits.count
+            do {
+                try await audit.advance()
+                guard let latest = try await audit.latest() else { continue }
+                versions.update { [key = audit.key.text] in
+                    $0.auditKey = key
+                    $0.auditSize = latest.checkpoint.size
+                }
+            } catch {
+                logger.error("the audit log did not advance", metadata: ["error": "\(error)"])
+            }
+            do { try await clock.sleep(Self.checkpointInterval) } catch { return }
+            await commits.wait(beyond: seen, limit: .seconds(Self.upkeepInterval))
+        }
+    }
+
+    /// Takes the published metadata of both repositories into memory and tells devices of it.
+    func publishMetadata() async throws {
+        for name in RepositoryName.allCases {
+            let repository = Repository(path: config.layout.repository, name: name, fileSystem: fileSystem)
+            guard try fileSystem.status(repository.metadataDirectory) != nil else { continue }
+            try metadata.load(name, from: repository.metadataDirectory, fileSystem: fileSystem)
+        }
+        let (release, snapshot) = metadata.versions(of: .release)
+        let (director, _) = metadata.versions(of: .director)
+        versions.update {
+            $0.release = release
+            $0.director = director
+            $0.releaseSnapshot = snapshot
+        }
+    }
+}

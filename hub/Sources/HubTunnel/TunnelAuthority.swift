@@ -1,0 +1,144 @@
+import Base
+import Dispatch
+import HubCore
+import HubEnrolment
+import HubProtocol
+import HubStore
+import Logging
+import WireGuard
+
+/// Keeps the hub's WireGuard interface as the store says: its peers at the start, each change when it is committed,
+/// and all of it again now and then, since anyone on the machine may change an interface.
+public actor TunnelAuthority {
+    /// Seconds between two comparisons of the whole interface, and between two looks at tokens that ran out.
+    public static let fullInterval: Int64 = 300
+    public static let expiryInterval: Int64 = 10
+
+    private let device: any WireGuardDevice
+    private let key: SecretKey
+    private let port: UInt16
+    private let enrolment: EnrolmentService
+    private let store: any MetadataStore
+    private let clock: SystemClock
+    private let logger: Logger
+    /// Netlink and sockets block: never on the cooperative threads, and one call after the other.
+    private let queue = DispatchQueue(label: "holdfast-hub.wireguard")
+    /// What was last applied, by the record it follows from.
+    private var applied: [RecordKey: [TunnelPeer]] = [:]
+    /// Temporary peers and when they go.
+    private var expiries: [RecordKey: Timestamp] = [:]
+    private var nextFull: Timestamp
+
+    public init(
+        device: any WireGuardDevice, key: SecretKey, port: UInt16, enrolment: EnrolmentService,
+        store: any MetadataStore, clock: SystemClock = .live, logger: Logger
+    ) {
+        self.device = device
+        self.key = key
+        self.port = port
+        self.enrolment = enrolment
+        self.store = store
+        self.clock = clock
+        self.logger = logger
+        nextFull = clock.now() + Self.fullInterval
+    }
+
+    /// Makes the interface equal to the store.
+    public func reconcile() async throws {
+        var peers: [RecordKey: [TunnelPeer]] = [:]
+        var expiries: [RecordKey: Timestamp] = [:]
+        try await enrolment.eachPeer { record, wanted, expires in
+            peers[record] = wanted
+            expiries[record] = expires
+        }
+        let configuration = DeviceConfiguration(
+            privateKey: key, listenPort: port, peers: peers.values.joined().map(Self.configuration))
+        let difference = try await blocking { [device] in try device.synchronize(to: configuration) }
+        applied = peers
+        self.expiries = expiries
+        nextFull = clock.now() + Self.fullInterval
+        if !difference.isEmpty {
+            logger.notice(
+                "interface changed",
+                metadata: ["changes": "\(difference.peers.count)", "peers": "\(configuration.peers.count)"])
+        }
+    }
+
+    /// Applies what changed in the store. A listener of the change feed.
+    public func follow(_ changes: [RecordChange]?) async throws {
+        guard let changes else { return try await reconcile() }
+        let keys = Set(changes.map(\.key).filter { $0.kind == .device || $0.kind == .token })
+        guard !keys.isEmpty else { return }
+        let now = clock.now()
+        var steps: [PeerChange] = []
+        var next = applied
+        var nextExpiries = expiries
+        let records = try await store.get(Array(keys))
+        for key in keys.sorted() {
+            let (wanted, expires) = try records[key].map { try enrolment.peers(of: $0, at: now) } ?? ([], nil)
+            steps += Self.changes(from: applied[key] ?? [], to: wanted)
+            next[key] = wanted.isEmpty ? nil : wanted
+            nextExpiries[key] = expires
+        }
+        try await apply(steps)
+        applied = next
+        expiries = nextExpiries
+    }
+
+    private static func changes(from old: [TunnelPeer], to new: [TunnelPeer]) -> [PeerChange] {
+        let (before, after) = (Set(old), Set(new))
+        let removals = old.filter { peer in !new.contains { $0.publicKey == peer.publicKey } }
+        return removals.map { .remove($0.publicKey) } + after.subtracting(before).map { .add(configuration($0)) }
+    }
+
+    private static func configuration(_ peer: TunnelPeer) -> PeerConfiguration {
+        PeerConfiguration(
+            publicKey: peer.publicKey, presharedKey: peer.presharedKey, allowedIPs: [IPPrefix(host: peer.address)])
+    }
+
+    private func apply(_ steps: [PeerChange]) async throws {
+        guard !steps.isEmpty else { return }
+        let difference = DeviceDifference(peers: steps)
+        try await blocking { [device] in try device.apply(difference) }
+    }
+
+    /// Until cancelled: takes away tokens that ran out, and compares the whole now and then.
+    public func run() async {
+        while !Task.isCancelled {
+            do { try await clock.sleep(.seconds(Self.expiryInterval)) } catch { return }
+            do {
+                let now = clock.now()
+                if now >= nextFull {
+                    try await reconcile()
+                } else {
+                    try await expire(now)
+                }
+            } catch {
+                // Tried again in the next round.
+                logger.error("interface not brought up to date", metadata: ["error": "\(error)"])
+            }
+        }
+    }
+
+    private func expire(_ now: Timestamp) async throws {
+        let over = expiries.filter { $0.value <= now }.map(\.key).sorted()
+        guard !over.isEmpty else { return }
+        try await apply(over.flatMap { Self.changes(from: applied[$0] ?? [], to: []) })
+        for key in over {
+            applied[key] = nil
+            expiries[key] = nil
+        }
+        logger.info("temporary peers removed", metadata: ["count": "\(over.count)"])
+    }
+
+    /// The interface as it is, for people.
+    public func state() async throws -> DeviceState { try await blocking { [device] in try device.read() } }
+
+    private func blocking<Value: Sendable>(
+        _ body: @escaping @Sendable () throws -> Value
+    ) async throws -> Value {
+        try await withCheckedThrowingContinuation { continuation in
+            queue.async { continuation.resume(with: Result { try body() }) }
+        }
+    }
+}
