@@ -236,7 +236,7 @@ let package = Package(
         tests("OCITests", ["Archive", "Base", "Model", "OCI"]),
         tests("ReleaseBundleTests", ["Archive", "Base", "Model", "OCI", "ReleaseBundle", "Trust"]),
         tests("ModelTests", ["Model"]),
-        tests("WireGuardTests", ["Base", "CMnl", "Trust", "WireGuard"]),
+        tests("WireGuardTests", ["Base", "CMnl", "Model", "Trust", "WireGuard", "holdfast"]),
         tests(
             "IntegrationTests",
             [

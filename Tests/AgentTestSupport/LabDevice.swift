@@ -54,7 +54,12 @@ public final class LabDevice: Sendable {
     }
 
     /// Starts an agent. Faults that the plan holds reach it through every durable operation.
-    public func boot(policy: PlanPolicy = PlanPolicy(), reserve: Int64 = 0) async throws -> Process {
+    ///
+    /// - Parameter content: puts something between the reconciler and its store.
+    public func boot(
+        policy: PlanPolicy = PlanPolicy(), reserve: Int64 = 0,
+        content: (ReleaseContent) -> ReleaseContent = { $0 }
+    ) async throws -> Process {
         let fileSystem = FileSystem(monitor: faults.monitor)
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         let (journal, condition) = try Journal.open(layout: layout, fileSystem: fileSystem, clock: clock.clock)
@@ -63,8 +68,9 @@ public final class LabDevice: Sendable {
         try store.prepare()
         let reconciler = Reconciler(
             Reconciler.Environment(
-                journal: journal, engine: MonitoredEngine(engine, monitor: faults.monitor), content: .stored(in: store),
-                fileSystem: fileSystem, layout: layout, clock: clock.clock, logger: logger,
+                journal: journal, engine: MonitoredEngine(engine, monitor: faults.monitor),
+                content: content(.stored(in: store)), fileSystem: fileSystem, layout: layout, clock: clock.clock,
+                logger: logger,
                 heartbeat: Heartbeat(clock: clock.clock)),
             policy: policy, reserve: reserve)
         let clock = clock

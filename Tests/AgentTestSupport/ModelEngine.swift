@@ -53,6 +53,8 @@ public final class ModelEngine: ContainerEngine {
     }
 
     public let state = Mutex(State())
+    /// Runs in the middle of every look of the agent, after it has read its desired state.
+    public let duringLook = Mutex<(@Sendable () async -> Void)?>(nil)
     private let clock: ManualClock
     /// Reads a load archive and answers the images in it; wired by tests that stream real archives.
     private let reader: @Sendable (PullSequence<[UInt8]>) async throws -> [EngineImage]
@@ -375,7 +377,8 @@ public final class ModelEngine: ContainerEngine {
         try call("remove-network", name) { state throws(EngineFailure) in state.networks[name] = nil }
     }
     public func volumes() async throws(EngineFailure) -> [EngineResource] {
-        try call("volumes", "", changes: false) { state throws(EngineFailure) in Array(state.volumes.values) }
+        await duringLook.withLock { $0 }?()
+        return try call("volumes", "", changes: false) { state throws(EngineFailure) in Array(state.volumes.values) }
     }
     public func createVolume(_ spec: VolumeSpec) async throws(EngineFailure) {
         try call("create-volume", spec.name) { state throws(EngineFailure) in

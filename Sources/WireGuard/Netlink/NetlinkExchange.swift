@@ -3,8 +3,13 @@ import Glibc
 
 /// Sends requests over one transport and pairs each with its answers.
 struct NetlinkExchange {
-    /// Attempts at a dump that the kernel calls inconsistent (NLM_F_DUMP_INTR) before giving up.
-    static let maxDumpAttempts = 16
+    /// Attempts at a dump that the kernel calls inconsistent (NLM_F_DUMP_INTR) before giving up. wg(8) goes on for ever.
+    ///
+    /// An inconsistent dump is never handed out, not even in part: where a peer was removed at the seam of two
+    /// messages, the kernel ends the dump there, and all peers after it would seem to be gone.
+    static let maxDumpAttempts = 512
+    /// Time in which another attempt is begun.
+    static let dumpPatience = Duration.seconds(30)
     /// Datagrams of one answer: 2^20 peers at the size of a page each, four times over.
     private static let maxDatagrams = 1 << 22
 
@@ -35,12 +40,15 @@ struct NetlinkExchange {
         operation: String, element: String, begin: (UInt32) -> [UInt8],
         _ body: (NetlinkHeader, UnsafeRawBufferPointer) throws(WireGuardError) -> Void
     ) throws(WireGuardError) {
-        for _ in 0..<Self.maxDumpAttempts {
+        let start = ContinuousClock.now
+        var attempts = 0
+        while attempts < Self.maxDumpAttempts, attempts == 0 || ContinuousClock.now - start < Self.dumpPatience {
+            attempts += 1
             let number = nextSequence()
             try transport.send(begin(number))
             if try collect(sequence: number, operation: operation, element: element, body) { return }
         }
-        throw .dumpInterrupted(device: element, attempts: Self.maxDumpAttempts)
+        throw .dumpInterrupted(device: element, attempts: attempts)
     }
 
     /// Reads to the end of one answer. False when the kernel marked any part of a dump as inconsistent.
