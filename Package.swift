@@ -256,7 +256,10 @@ let package = Package(
             ]),
         tests(
             "CrashTests",
-            ["AgentCore", "AgentTestSupport", "Base", "ImageDeltaCreate", "Model", "OCI", "SQLite", "Trust"]),
+            [
+                "AgentCore", "AgentTestSupport", "Base", "CSQLite", "ImageDeltaCreate", "Model", "OCI", "SQLite",
+                "Trust",
+            ]),
         tests(
             "ImageDeltaTests",
             ["Archive", "Base", "ImageDelta", "ImageDeltaCreate", "Model", "OCI", "ReleaseBundle"]),

@@ -9,20 +9,24 @@ public struct CrashRow: Sendable {
     public var fault: String
     /// Durable operations of the scenario without a fault.
     public var operations: Int
+    /// Syncs of files and directories among them.
+    public var syncs: Int
     public var tried = 0
     public var survived = 0
 
-    public init(tier: String, scenario: String, fault: String, operations: Int) {
+    public init(tier: String, scenario: String, fault: String, operations: Int, syncs: Int) {
         self.tier = tier
         self.scenario = scenario
         self.fault = fault
         self.operations = operations
+        self.syncs = syncs
     }
 
     private var json: JSONValue {
         [
             "tier": .string(tier), "scenario": .string(scenario), "fault": .string(fault),
-            "operations": .integer(Int64(operations)), "tried": .integer(Int64(tried)),
+            "operations": .integer(Int64(operations)), "syncs": .integer(Int64(syncs)),
+            "tried": .integer(Int64(tried)),
             "survived": .integer(Int64(survived)),
         ]
     }

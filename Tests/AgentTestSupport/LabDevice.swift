@@ -77,7 +77,8 @@ public final class LabDevice: Sendable {
         let importer = Importer(
             journal: journal, reconciler: reconciler, store: store, engine: engine, fileSystem: fileSystem,
             layout: layout,
-            clockReading: { [clockIsTrusted] in ClockReading(now: clock.now, isTrusted: clockIsTrusted) }, reserve: 0, features: [],
+            clockReading: { [clockIsTrusted] in ClockReading(now: clock.now, isTrusted: clockIsTrusted) }, reserve: 0,
+            features: [],
             architecture: "amd64", threads: NIOThreadPool.singleton, logger: logger)
         return Process(journal: journal, condition: condition, reconciler: reconciler, importer: importer, store: store)
     }

@@ -42,10 +42,10 @@ public struct Lab: Sendable {
             signers: keys, clock: clock)
     }
 
-    /// An image of a common base layer and one of its own.
-    public func image(_ name: String) throws -> Release.Image {
-        let layers = try ["base", name].map { content in
-            let tar = try Self.tar(["content": Array("layer \(content)".utf8)])
+    /// An image of a common base layer and one of its own, with a file of `content` in it.
+    public func image(_ name: String, content: [UInt8]? = nil) throws -> Release.Image {
+        let layers = try [Array("layer base".utf8), content ?? Array("layer \(name)".utf8)].map { content in
+            let tar = try Self.tar(["content": content])
             return Release.Layer(
                 diffID: Digest.sha256(tar), blob: blobs.put(tar), mediaType: MediaType.layer,
                 uncompressedSize: Int64(tar.count))
@@ -62,7 +62,7 @@ public struct Lab: Sendable {
             architecture: "amd64")
     }
 
-    static func tar(_ files: [String: [UInt8]]) throws -> [UInt8] {
+    public static func tar(_ files: [String: [UInt8]]) throws -> [UInt8] {
         var bytes: [UInt8] = []
         let writer = TarWriter { bytes += $0 }
         for (name, content) in files.sorted(by: { $0.key < $1.key }) {

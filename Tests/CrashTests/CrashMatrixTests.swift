@@ -29,7 +29,8 @@ import Testing
             #expect(quiet.problems.isEmpty, "\(scenario.name) fails without a fault: \(quiet.problems)")
             #expect(quiet.count > 15)
             var row = CrashRow(
-                tier: "model", scenario: scenario.name, fault: kind.rawValue, operations: quiet.count)
+                tier: "model", scenario: scenario.name, fault: kind.rawValue, operations: quiet.count,
+                syncs: quiet.names.filter { $0.hasPrefix("sync") }.count)
             seed += 1
             for index in Self.sample(of: quiet.count, seed: seed) {
                 let outcome = try await matrix.play(at: index, wanted: quiet.state)

@@ -13,7 +13,8 @@ struct DeviceState: Equatable {
     init(_ process: LabDevice.Process, _ device: LabDevice) async throws {
         for app in try await process.journal.desired() {
             let previous = app.previous?.release.version.description ?? "none"
-            lines.append("desired \(app.app) \(app.target.release.version) \(app.phase.rawValue), before it \(previous)")
+            lines.append(
+                "desired \(app.app) \(app.target.release.version) \(app.phase.rawValue), before it \(previous)")
         }
         for record in try await process.journal.releases() where !record.failure.isEmpty {
             lines.append("failed \(record.version)")

@@ -26,7 +26,8 @@ struct Scenario: Sendable, CustomTestStringConvertible {
 
 extension Scenario {
     static let all: [Scenario] = [
-        firstInstall, update, failedUpdate, rollbackByCommand, importDuringImport, prune, keyRotation, selfRestart,
+        firstInstall, update, updateByDelta, failedUpdate, rollbackByCommand, importDuringImport, prune, keyRotation,
+        selfRestart, journalMigration,
     ]
 
     private static let released: @Sendable (Bench) throws -> [Release] = { [try $0.v1(), try $0.v2()] }
@@ -52,6 +53,21 @@ extension Scenario {
         },
         act: { try await $0.take() }, again: { try await $0.take(retry: true) },
         mayRun: ["1.0.0", "2.0.0"], signed: released)
+
+    static let updateByDelta = Scenario(
+        name: "update by delta",
+        prepare: { stage in
+            try await stage.provision()
+            try await stage.install(DeltaPair(stage.bench).old)
+            let pair = try await DeltaPair(stage.bench).withDelta(in: stage.bench)
+            try stage.bench.lab.publish(pair)
+        },
+        act: { try await $0.take() }, again: { try await $0.take(retry: true) },
+        mayRun: ["1.0.0", "2.0.0"],
+        signed: { bench in
+            let pair = try DeltaPair(bench)
+            return [pair.old, pair.new]
+        })
 
     static let failedUpdate = Scenario(
         name: "failed update, rollback",
@@ -133,6 +149,19 @@ extension Scenario {
             _ = try await stage.running()
         },
         again: { try await $0.take(retry: true) }, mayRun: ["1.0.0", "2.0.0"], signed: released)
+
+    static let journalMigration = Scenario(
+        name: "journal migration",
+        prepare: { stage in
+            try await installFirst(stage)
+            stage.stop()
+            try OldJournal.replace(stage.device.layout)
+        },
+        act: { _ = try await $0.running() },
+        again: { stage in
+            if try await stage.running().journal.trustState() == nil { try await stage.provision() }
+        },
+        mayRun: ["1.0.0"], signed: released, beginsWithoutProcess: true)
 
     // MARK: Parts
 

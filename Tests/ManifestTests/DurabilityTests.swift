@@ -17,7 +17,8 @@ import Testing
     /// What writes to something that is no file on a disk: terminals, pipes, and names of sockets; and methods of the
     /// same name.
     private static let exempt: Set<String> = [
-        "Sources/CLISupport/Console.swift: write", "Sources/CLISupport/ErrorReport.swift: write", "Sources/ImageDeltaCreate/DeltaCreate.swift: write", "Sources/CLISupport/Passphrase.swift: write",
+        "Sources/CLISupport/Console.swift: write", "Sources/CLISupport/ErrorReport.swift: write",
+        "Sources/ImageDeltaCreate/DeltaCreate.swift: write", "Sources/CLISupport/Passphrase.swift: write",
         "Sources/ServiceSupport/JSONLogHandler.swift: write", "Sources/holdfast-agent/OrderCommands.swift: write",
         "Sources/holdfast-tuf/HoldfastTUF.swift: write", "Sources/AgentCore/Local/LocalServer.swift: unlink",
         "Sources/WireGuard/UserspaceDaemon.swift: unlink", "hub/Sources/HubHTTP/HTTPConnection.swift: write",

@@ -64,7 +64,8 @@ public struct EngineFailure: CodedError, Hashable {
         case .unavailable: "start the container engine: systemctl start docker"
         case .timeout: "the engine hangs; see its own log, and restart it if it stays so"
         // Docker Engine can keep a port taken that no container has, after a power cut: moby/moby#20486.
-        case .portInUse: "find what holds the port: ss -ltnp; if nothing does, restart the engine: systemctl restart docker"
+        case .portInUse:
+            "find what holds the port: ss -ltnp; if nothing does, restart the engine: systemctl restart docker"
         case .noSpace: "free space where the engine keeps its data"
         default: nil
         }
