@@ -10,7 +10,7 @@ import PackageDescription
 //   3  CLISupport ServiceSupport Trust OCI ImageDelta DockerEngine WireGuard Compose
 //   4  ReleaseBundle ImageDeltaCreate HubProtocol TransparencyLog
 //   5  AgentCore Operator HubCore HubHTTP
-//   6  HubStore HubTokens
+//   6  AgentHub HubStore HubTokens
 //   7  HubAudit HubEnrolment HubReports
 //   8  HubDevices HubTunnel
 //   9  HubManagement
@@ -153,6 +153,12 @@ let package = Package(
             ]),
 
         // Floor 6
+        library(
+            "AgentHub",
+            [
+                "Base", "Model", "Archive", "PlainHTTP", "Trust", "OCI", "WireGuard", "HubProtocol", "TransparencyLog",
+                "AgentCore", logging, nioCore, nioHTTP1, nioPosix,
+            ]),
         hubLibrary("HubStore", ["Base", "Model", "Archive", "OCI", "SQLite", "HubCore"]),
         hubLibrary("HubTokens", ["Base", "Model", "Trust", "WireGuard", "HubCore"]),
 
@@ -203,8 +209,8 @@ let package = Package(
         executable(
             "holdfast-agent",
             [
-                "Base", "Model", "CLISupport", "ServiceSupport", "OCI", "DockerEngine", "AgentCore", argumentParser, logging, nioCore,
-                nioPosix,
+                "Base", "Model", "CLISupport", "ServiceSupport", "OCI", "DockerEngine", "PlainHTTP", "WireGuard", "AgentCore",
+                "AgentHub",                 argumentParser, logging, nioCore, nioPosix,
             ]),
         .executableTarget(
             name: "holdfast-hub",
@@ -259,6 +265,13 @@ let package = Package(
             [
                 "AgentCore", "AgentTestSupport", "Base", "CSQLite", "ImageDeltaCreate", "Model", "OCI", "SQLite",
                 "Trust",
+            ]),
+        tests(
+            "AgentHubTests",
+            [
+                "AgentCore", "AgentHub", "AgentTestSupport", "Archive", "Base", "HubAudit", "HubCore", "HubEnrolment",
+                "HubProtocol", "HubReports", "HubStore", "HubTokens", "Model", "OCI", "Trust",
+                "TransparencyLog", "WireGuard", logging, nioPosix,
             ]),
         tests(
             "ImageDeltaTests",

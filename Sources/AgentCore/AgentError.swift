@@ -10,6 +10,10 @@ public struct AgentError: CodedError, Equatable {
         case invalidRelease = "invalid-release"
         /// This release failed here before and nothing has changed since.
         case failedBefore = "failed-before"
+        /// A hub offers a release that is older than the target.
+        case olderThanTarget = "older-than-target"
+        /// A hub offers a release that a person went back from.
+        case heldBack = "held-back"
         case wrongArchitecture = "wrong-architecture"
         case missingFeature = "missing-feature"
         case noSpace = "no-space"
@@ -47,7 +51,7 @@ public struct AgentError: CodedError, Equatable {
         switch reason {
         case .notProvisioned, .configuration: .configuration
         case .invalidRelease, .missingContent, .wrongArchitecture, .missingFeature: .dataError
-        case .alreadyProvisioned, .failedBefore, .nothingToRollBackTo, .unknownApp, .unknownService, .ambiguous,
+        case .alreadyProvisioned, .failedBefore, .olderThanTarget, .heldBack, .nothingToRollBackTo, .unknownApp, .unknownService, .ambiguous,
             .notFound:
             .failure
         case .epochFloor: .notTrusted

@@ -97,6 +97,32 @@ public struct ReleaseVerifier: Sendable {
         return (selection, refreshed.freshness, refreshed.state)
     }
 
+    /// Refreshes and answers the newest release of every application that the sources have for this device.
+    /// An application whose releases cannot be told apart, or that has fallen below a floor, is left out with its reason.
+    public func offers(
+        from sources: TrustSources, state: TrustState, persist: @escaping TrustPersistence
+    ) async throws(TrustError) -> ReleaseOffers {
+        var refreshed = try await refresh(sources, state: state, persist: persist)
+        var lister = refreshed.director ?? refreshed.release
+        let listed = try await lister.list(Candidate().wants)
+        var result = ReleaseOffers(freshness: refreshed.freshness, newState: refreshed.state)
+        for app in Set(listed.compactMap { $0.path.split(separator: "/").first.map(String.init) }).sorted() {
+            do throws(TrustError) {
+                let selection = try await select(Candidate(app: app), &refreshed)
+                try checkFloors(selection.chosen, refreshed.state)
+                result.chosen.append(selection.chosen)
+            } catch where error.reason == .noMatch && !error.element.hasSuffix(ReleaseTarget.pathSuffix) {
+                // Nothing of this application is for this device; that is no fault.
+                continue
+            } catch {
+                result.refused[app] = error
+            }
+        }
+        result.newState.set(.release, refreshed.release.trusted)
+        if let director = refreshed.director { result.newState.set(.director, director.trusted) }
+        return result
+    }
+
     // MARK: Metadata
 
     private func refresh(
@@ -274,4 +300,14 @@ public struct ReleaseVerifier: Sendable {
             throw TrustError(.requirementMissing, target.path, "needs an agent with feature \"\(feature)\"")
         }
     }
+}
+
+/// What a repository has for a device, per application.
+public struct ReleaseOffers: Sendable {
+    /// The newest release of each application.
+    public internal(set) var chosen: [ReleaseTarget] = []
+    /// Why an application has none.
+    public internal(set) var refused: [String: TrustError] = [:]
+    public internal(set) var freshness: Freshness
+    public internal(set) var newState: TrustState
 }

@@ -62,15 +62,31 @@ public struct TrustState: Sendable, Equatable {
         if let expected, Digest.sha256(releaseRoot) != expected {
             throw TrustError(.hashMismatch, TopLevel.root, "the root metadata's sha256 is not \(expected.hex)")
         }
-        for bytes in [releaseRoot, directorRoot].compactMap({ $0 }) {
-            guard bytes.count <= limits.rootBytes else {
-                throw TrustError(.tooLarge, TopLevel.root, "more than \(limits.rootBytes) bytes")
-            }
-            try MetadataClient.checkSelfSigned(RootMetadata(parsing: bytes, limits: limits))
-        }
+        for bytes in [releaseRoot, directorRoot].compactMap({ $0 }) { try checkRoot(bytes, limits: limits) }
         return TrustState(
             release: TrustedMetadata(root: releaseRoot), director: directorRoot.map { TrustedMetadata(root: $0) },
             timeFloor: buildTime, floors: [:], nonce: nil)
+    }
+
+    private static func checkRoot(_ bytes: [UInt8], limits: TrustLimits) throws(TrustError) {
+        guard bytes.count <= limits.rootBytes else {
+            throw TrustError(.tooLarge, TopLevel.root, "more than \(limits.rootBytes) bytes")
+        }
+        try MetadataClient.checkSelfSigned(RootMetadata(parsing: bytes, limits: limits))
+    }
+
+    /// First trust in a director, beside a release repository that is trusted already. Replaces an earlier director.
+    ///
+    /// - Throws: as ``provision(releaseRoot:directorRoot:expected:buildTime:limits:)``.
+    public mutating func adoptDirector(root: [UInt8], limits: TrustLimits = .standard) throws(TrustError) {
+        try Self.checkRoot(root, limits: limits)
+        director = TrustedMetadata(root: root)
+    }
+
+    /// The keys of a top-level role as the trusted root of a repository has them; nil without that repository.
+    public func keys(of role: String, in repository: RepositoryName) throws(TrustError) -> RoleKeys? {
+        guard let root = self[repository]?.root else { return nil }
+        return try RootMetadata(parsing: root, limits: .standard).keys(of: role)
     }
 
     /// Raises the floors of an application to those of a release that proved healthy and was committed.

@@ -176,7 +176,7 @@ struct ProvisionCommand: AsyncParsableCommand {
             pairs[String(label[..<mark])] = .string(String(label[label.index(after: mark)...]))
         }
         var body: [String: JSONValue] = [
-            "root": .string(try text(root)), "deviceID": .string(deviceID ?? hostName()), "labels": .object(pairs),
+            "root": .string(try text(root)), "deviceID": .string(deviceID ?? HubWiring.hostName), "labels": .object(pairs),
             "replace": .bool(replace),
         ]
         if let directorRoot { body["directorRoot"] = .string(try text(directorRoot)) }
@@ -193,12 +193,6 @@ struct ProvisionCommand: AsyncParsableCommand {
             throw AgentError(.invalidRequest, "\(path) is not UTF-8 text")
         }
         return text
-    }
-
-    private func hostName() -> String {
-        var name = utsname()
-        guard uname(&name) == 0 else { return "" }
-        return withUnsafeBytes(of: &name.nodename) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
     }
 }
 

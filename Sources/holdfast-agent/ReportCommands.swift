@@ -29,6 +29,7 @@ struct StatusCommand: AsyncParsableCommand {
         if let version = engine?["version"]?.string { words += " (\(version), API \(engine?["api"]?.string ?? "?"))" }
         if let message = engine?["message"]?.string { words += ": \(message)" }
         lines.append("engine   \(words)")
+        if let hub = status["hub"] { lines += HubText.lines(hub) }
         let apps = status["apps"]?.array ?? []
         if apps.isEmpty { lines.append("apps     none yet") }
         for app in apps {

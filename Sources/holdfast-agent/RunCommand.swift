@@ -1,4 +1,5 @@
 import AgentCore
+import AgentHub
 import ArgumentParser
 import Base
 import Dispatch
@@ -51,10 +52,13 @@ struct RunCommand: AsyncParsableCommand {
             layout: config.layout,
             clockReading: { DeviceFacts.clockReading(clock, trust: config.clockTrust) }, reserve: config.stateReserve,
             features: DeviceFacts.features, architecture: DeviceFacts.architecture, threads: threads, logger: logger)
+        let hub = HubWiring(
+            config: config, fileSystem: fileSystem, journal: journal, importer: importer, reconciler: reconciler,
+            store: store, eventLoops: eventLoops, clock: clock, logger: logger)
         let service = AgentService(
             journal: journal, reconciler: reconciler, importer: importer, engine: engine, config: config,
             condition: condition, openSource: { try ImportSource(bundle: $0) }, buildTime: DeviceFacts.sourceDate,
-            logger: logger)
+            hub: hub.control, logger: logger)
         try fileSystem.makeDirectories(Path.parent(config.socketPath), op: "agent.socket")
         let server = LocalServer(
             path: config.socketPath, group: config.socketGroup, logger: logger
@@ -69,6 +73,7 @@ struct RunCommand: AsyncParsableCommand {
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await reconciler.run() }
             group.addTask { await watcher.run() }
+            group.addTask { await hub.service.run() }
             group.addTask { await watchdog.run() }
             group.addTask {
                 try await server.run(on: eventLoops) {
@@ -88,6 +93,7 @@ struct RunCommand: AsyncParsableCommand {
             logger.notice("agent stops; workloads keep running")
         }
         await client.shutdown()
+        await hub.shutDown()
         try? await threads.shutdownGracefully()
         try? await eventLoops.shutdownGracefully()
         withExtendedLifetime(lock) {}

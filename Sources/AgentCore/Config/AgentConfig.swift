@@ -26,6 +26,12 @@ public struct AgentConfig: Hashable, Sendable {
     public var prune = true
     public var clockTrust = ClockTrust.kernel
     public var logLevel = LogLevel.info
+    public var hubInterface = "holdfast"
+    public var hubTokenFile = "/boot/holdfast.token"
+    public var hubRotationDays = 90
+    public var hubKeepaliveSeconds = 0
+    public var hubSetsClock = false
+    public var hubRequiresDirector = false
 
     public init() {}
 
@@ -100,6 +106,28 @@ extension AgentConfig: ServiceConfig {
                 set: { $0.clockTrust = AgentConfig.ClockTrust(rawValue: $1) ?? .kernel }),
             help: "When the wall clock may say that metadata has expired: kernel (when the kernel calls it "
                 + "synchronised), always, or never. The time floor counts in any case."),
+        ConfigOption(
+            path: ["hub", "interface"], kind: .text(\.hubInterface),
+            help: "First part of the names of the tunnel's interfaces, at most 14 letters, digits or -: 0 and 1 follow for "
+                + "the two keys, t while the device enrols."),
+        ConfigOption(
+            path: ["hub", "tokenFile"], kind: .path(\.hubTokenFile),
+            help: "An enrolment token that an imaged device finds at its first start. Overwritten and removed once the "
+                + "device is enrolled."),
+        ConfigOption(
+            path: ["hub", "rotationDays"], kind: .integer(\.hubRotationDays, 0...3_650),
+            help: "Days after which the device changes its WireGuard key. 0 leaves it to the hub to ask."),
+        ConfigOption(
+            path: ["hub", "keepaliveSeconds"], kind: .integer(\.hubKeepaliveSeconds, 0...65_535),
+            help: "Seconds between packets that keep a NAT's mapping open. 0 for none: a poll opens it again."),
+        ConfigOption(
+            path: ["hub", "setClock"], kind: .flag(\.hubSetsClock),
+            help: "Whether the agent sets a wall clock that is behind the time floor forward to it before the tunnel comes "
+                + "up: for devices that boot in 1970. Needs CAP_SYS_TIME."),
+        ConfigOption(
+            path: ["hub", "requireDirector"], kind: .flag(\.hubRequiresDirector),
+            help: "Whether a device that enrols takes nothing without the hub's director from then on, from a stick "
+                + "neither."),
         ConfigOption(
             path: ["log", "level"],
             kind: .choice(

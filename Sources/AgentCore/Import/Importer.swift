@@ -50,10 +50,11 @@ public actor Importer {
     /// - Parameters:
     ///   - candidate: which release of several; empty takes the newest of the one app.
     ///   - retry: takes a release that failed here before.
+    ///   - unasked: no person asked for it; refused where the device is on a newer one already.
     /// - Throws: `agent.not-provisioned`, `agent.import-running`, what Trust refuses, `agent.invalid-release`,
     ///   `agent.missing-content`, `agent.no-space`, `agent.failed-before`.
     public func importRelease(
-        from source: ImportSource, candidate: Candidate = Candidate(), retry: Bool = false,
+        from source: ImportSource, candidate: Candidate = Candidate(), retry: Bool = false, unasked: Bool = false,
         progress: @escaping @Sendable (ImportEvent) -> Void
     ) async throws {
         guard !isRunning else {
@@ -64,7 +65,7 @@ public actor Importer {
         await reconciler.importBegan()
         let result: Result<Void, any Error>
         do {
-            result = .success(try await take(source, candidate, retry: retry, progress: progress))
+            result = .success(try await take(source, candidate, retry: retry, unasked: unasked, progress: progress))
         } catch {
             result = .failure(error)
         }
@@ -80,7 +81,7 @@ public actor Importer {
     }
 
     private func take(
-        _ source: ImportSource, _ candidate: Candidate, retry: Bool,
+        _ source: ImportSource, _ candidate: Candidate, retry: Bool, unasked: Bool,
         progress: @escaping @Sendable (ImportEvent) -> Void
     ) async throws {
         progress(.verifying)
@@ -90,6 +91,7 @@ public actor Importer {
         progress(.verified(release: pinned.description, freshness: verified.freshness.rawValue))
         try check(pinned)
         if !retry { try await journal.refuseFailed(verified) }
+        if unasked { try await journal.refuseUnasked(release, verified.digest) }
         try store.prepare()
         try await copy(pinned, from: source.blobs, progress: progress)
         switch try await journal.adopt(verified, retry: retry) {

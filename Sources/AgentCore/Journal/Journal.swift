@@ -61,14 +61,22 @@ public actor Journal {
         }
         try database.transaction("journal.provision") {
             try trust.save(state, in: database)
-            try database.run("DELETE FROM setting WHERE key GLOB 'label.*'")
-            try set("device.id", device.id)
-            try set("device.director", device.requiresDirector ? "required" : "none")
-            for (key, value) in device.labels { try set("label." + key, value) }
+            try write(device)
             try insertEvent(app: "", code: "device.provisioned", message: "provisioned as \(device.id)")
         }
         backUp()
     }
+
+    /// Writes the identity; call it inside a transaction.
+    func write(_ device: DeviceRecord) throws {
+        try database.run("DELETE FROM setting WHERE key GLOB 'label.*'")
+        try set("device.id", device.id)
+        try set("device.director", device.requiresDirector ? "required" : "none")
+        for (key, value) in device.labels { try set("label." + key, value) }
+    }
+
+    /// Writes the trust; call it inside a transaction.
+    func saveTrust(_ state: TrustState) throws { try trust.save(state, in: database) }
 
     /// Keeps a trust state that a refresh reached before anything was adopted by it.
     public func persist(_ state: TrustState) throws {
@@ -352,7 +360,7 @@ public actor Journal {
         try database.transaction("journal.event") { try insertEvent(app: app, code: code, message: message) }
     }
 
-    private func insertEvent(app: String, code: String, message: String) throws {
+    func insertEvent(app: String, code: String, message: String) throws {
         try database.run(
             "INSERT INTO event (at, app, code, message) VALUES (?, ?, ?, ?)", SQLiteValue(clock.now()), .text(app),
             .text(code), .text(String(message.prefix(2_000))))

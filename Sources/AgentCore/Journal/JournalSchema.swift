@@ -3,7 +3,7 @@ import Trust
 
 /// The journal's tables, step by step. A step that shipped is never edited; a change is a new step.
 enum JournalSchema {
-    static let migrations: [Migration] = [base, TrustStateStore.migration]
+    static let migrations: [Migration] = [base, TrustStateStore.migration, Journal.reportMigration]
 
     private static let base = Migration(
         "journal tables",

@@ -15,6 +15,7 @@ extension AgentService {
             "engine": Self.engine(report.engine),
             "journal": Self.condition(condition, trouble: report.journalTrouble),
         ]
+        if let hub { document["hub"] = await hub.status() }
         if let look = report.lastLook { document["lastLook"] = .string(look.description) }
         let desired = try await journal.desired()
         document["apps"] = .array(desired.map { app(status: $0, report) })
@@ -120,6 +121,11 @@ extension AgentService {
                 Self.reason(
                     AgentError(.notProvisioned, "").code, "this device trusts no root yet",
                     hint: "holdfast-agent provision --root root.json --device-id NAME", app: ""))
+        }
+        for reason in await hub?.reasons() ?? [] {
+            reasons.append(
+                Self.reason(
+                    reason.code, reason.message, hint: reason.hint, app: "", progress: reason.isProgress))
         }
         for blocked in report.blocked {
             reasons.append(

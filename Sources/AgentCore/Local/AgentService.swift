@@ -22,12 +22,14 @@ public struct AgentService: Sendable {
     let openSource: SourceOpener
     let buildTime: Timestamp
     let logger: Logger
+    let hub: HubControl?
 
     public init(
         journal: Journal, reconciler: Reconciler, importer: Importer, engine: any ContainerEngine,
         config: AgentConfig, condition: JournalCondition, openSource: @escaping SourceOpener, buildTime: Timestamp,
-        logger: Logger
+        hub: HubControl? = nil, logger: Logger
     ) {
+        self.hub = hub
         self.journal = journal
         self.reconciler = reconciler
         self.importer = importer
@@ -56,8 +58,33 @@ public struct AgentService: Sendable {
             try mayChange(request)
             return .document(try await provision(request))
         default:
-            throw AgentError(.notFound, "the agent has no \(request.method) \(request.path)")
+            guard request.path.hasPrefix("/v1/hub"), let answer = try await handleHub(request) else {
+                throw AgentError(.notFound, "the agent has no \(request.method) \(request.path)")
+            }
+            return .document(answer)
         }
+    }
+
+    private func handleHub(_ request: LocalRequest) async throws -> JSONValue? {
+        guard let hub else { return nil }
+        switch (request.method, request.path) {
+        case ("GET", "/v1/hub"): break
+        case ("POST", "/v1/hub/enrol"):
+            try mayChange(request)
+            let body = try body(request)
+            guard let token = body["token"]?.string else {
+                throw AgentError(.invalidRequest, "an enrolment needs a token")
+            }
+            try await hub.enrol(token, body["replace"]?.bool ?? false)
+        case ("POST", "/v1/hub/leave"):
+            try mayChange(request)
+            try await hub.leave()
+        case ("POST", "/v1/hub/poll"):
+            try mayChange(request)
+            await hub.poll()
+        default: return nil
+        }
+        return await hub.status()
     }
 
     private func mayChange(_ request: LocalRequest) throws(AgentError) {

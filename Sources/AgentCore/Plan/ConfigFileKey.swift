@@ -35,6 +35,8 @@ public struct StateLayout: Hashable, Sendable {
     public var files: String { Path.join(root, "files") }
     /// Mode 0700.
     public var secrets: String { Path.join(root, "secrets") }
+    /// Keys and standing of the hub that this device joined. Mode 0700.
+    public var hub: String { Path.join(root, "hub") }
     public var lock: String { Path.join(root, "agent.lock") }
     /// Bytes held back so that a rollback works on a full disk.
     public var reserve: String { Path.join(root, "reserve") }

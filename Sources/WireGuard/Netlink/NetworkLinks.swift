@@ -174,8 +174,15 @@ public struct NetworkLinks: Sendable {
     }
 
     /// Adds a route or turns the one there is to this interface.
-    public func addRoute(_ destination: IPPrefix, through name: InterfaceName) throws(WireGuardError) {
-        try change(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, "add route \(destination) through", destination, name)
+    ///
+    /// - Parameter metric: routes to one destination with different metrics stand side by side, the lowest first; nil
+    ///   leaves it to the kernel.
+    public func addRoute(
+        _ destination: IPPrefix, through name: InterfaceName, metric: UInt32? = nil
+    ) throws(WireGuardError) {
+        try change(
+            RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, "add route \(destination) through", destination, name,
+            metric: metric)
     }
 
     /// Removes a route; one that is not there is no error.
@@ -188,13 +195,15 @@ public struct NetworkLinks: Sendable {
     }
 
     private func change(
-        _ type: Int, _ flags: Int32, _ operation: String, _ destination: IPPrefix, _ name: InterfaceName
+        _ type: Int, _ flags: Int32, _ operation: String, _ destination: IPPrefix, _ name: InterfaceName,
+        metric: UInt32? = nil
     ) throws(WireGuardError) {
         let index = try self.index(of: name)
         try request(type, flags, operation, name.text) { writer in
             RouteStructures.route(destination).withUnsafeBytes { writer.append(structure: $0) }
             if destination.length > 0 { writer.attribute(UInt16(RTA_DST.rawValue), destination.address.bytes) }
             writer.attribute(UInt16(RTA_OIF.rawValue), integer: index)
+            if let metric { writer.attribute(UInt16(RTA_PRIORITY.rawValue), integer: metric) }
         }
     }
 

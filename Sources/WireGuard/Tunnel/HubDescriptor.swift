@@ -73,6 +73,9 @@ public struct HubDescriptor: Hashable, Sendable {
         return descriptor
     }
 
+    /// Reads a payload that was accepted before and kept by the caller.
+    public init(stored payload: [UInt8]) throws(WireGuardError) { try self.init(payload: payload) }
+
     init(payload: [UInt8]) throws(WireGuardError) {
         let value: JSONValue
         do {

@@ -1,0 +1,76 @@
+import AgentCore
+import Base
+import Logging
+import HubProtocol
+import Trust
+import WireGuard
+
+/// The permanent tunnels of an enrolled device: which slot is in use, and that its interface stands.
+struct TunnelKeeper: Sendable {
+    /// Metric of the route through the slot in use, and of the other's while both are up. Requests name their
+    /// interface; the routes are for everything else on the device that talks to the hub.
+    static let activeMetric: UInt32 = 1_000
+    static let otherMetric: UInt32 = 2_000
+
+    let environment: HubEnvironment
+
+    /// The floor first, then the interface. Cheap when all is so already.
+    func bringUp(_ slot: Slot, of standing: HubStanding) async throws {
+        try await applyTimeFloor(standing)
+        try await environment.links.bringUp(try plan(slot, of: standing))
+    }
+
+    func plan(_ slot: Slot, of standing: HubStanding) throws -> TunnelPlan {
+        guard let address = standing.address(slot), let hub = standing.hub else {
+            throw HubLinkError(.notEnrolled, "this device has no tunnel address yet")
+        }
+        let end = standing.descriptor?.ends.first
+        return TunnelPlan(
+            interface: try environment.settings.name(slot),
+            privateKey: try environment.keys.tunnelKeyFile(slot).read(), presharedKey: nil, address: address,
+            hub: hub, hubKey: standing.currentHubKey, host: end?.endpoint.address.description ?? standing.host,
+            port: end?.endpoint.port ?? standing.port,
+            metric: slot == standing.rotation.active ? Self.activeMetric : Self.otherMetric,
+            keepalive: environment.settings.keepalive)
+    }
+
+    func end(_ slot: Slot, of standing: HubStanding) throws -> HubEnd {
+        guard let address = standing.address(slot), let hub = standing.hub else {
+            throw HubLinkError(.notEnrolled, "this device has no tunnel address yet")
+        }
+        return HubEnd(
+            path: TunnelPath(interface: try environment.settings.name(slot), source: address, hub: hub),
+            hubKey: standing.currentHubKey)
+    }
+
+    /// The greatest of build time, verified metadata and the last answer of the hub: WireGuard refuses a handshake
+    /// whose time went backwards, and a device without a battery boots in 1970.
+    func applyTimeFloor(_ standing: HubStanding) async throws {
+        guard environment.settings.setsClock else { return }
+        let trusted = try await environment.journal.trustState()?.timeFloor ?? environment.buildTime
+        let bound = max(environment.buildTime, trusted, standing.timeFloor)
+        let (now, set) = (environment.clock.now, environment.setClock)
+        let floor = TimeFloor(
+            floor: { () throws(WireGuardError) in bound }, now: now,
+            setClock: { (time) throws(WireGuardError) in
+                do { try set(time) } catch { throw .timeFloor(why: String(describing: error)) }
+            })
+        switch try floor.apply() {
+        case .satisfied: return
+        case .raised(let from, let to):
+            environment.logger.notice("clock set to the time floor", metadata: ["from": "\(from)", "to": "\(to)"])
+        case .refused(let error):
+            environment.logger.warning("clock behind the time floor", metadata: ["why": "\(error.message)"])
+        }
+    }
+
+    /// Takes every interface of ours down.
+    func takeDown() async throws {
+        for name in [
+            try environment.settings.name(.first), try environment.settings.name(.second),
+            try environment.settings.temporaryName(),
+        ] {
+            try await environment.links.takeDown(name)
+        }
+    }
+}

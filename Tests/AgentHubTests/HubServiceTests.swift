@@ -1,0 +1,278 @@
+import AgentCore
+import AgentHub
+import AgentTestSupport
+import Base
+import HubCore
+import HubEnrolment
+import HubProtocol
+import Model
+import Synchronization
+import TestSupport
+import Testing
+import TransparencyLog
+import Trust
+import WireGuard
+
+@Suite struct HubServiceTests {
+    let world: HubWorld
+    init() throws { world = try HubWorld() }
+
+    @Test func aTokenMakesABlankDeviceAMemberWithTrust() async throws {
+        let device = world.device()
+        let service = try await device.start()
+        try await service.enrol(token: try await world.hub.token(TokenOptions(labels: ["site": "harbour"])))
+        try await device.eventually("trust") { try await device.journal.trustState() != nil }
+        try await device.eventually("no token left") {
+            try FileSystem().status(Path.join(device.lab.layout.hub, "token")) == nil
+        }
+        let record = try #require(try await device.journal.device())
+        #expect(record.id.hasPrefix("d-") && record.labels == ["site": "harbour"] && !record.requiresDirector)
+        #expect(try await world.hub.devices().map(\.id.text) == [record.id])
+        // The temporary tunnel is gone, the permanent one stands.
+        #expect(world.links.names == ["hf0"])
+        for name in ["first.key", "signing.key", "standing.json"] {
+            let status = try FileSystem().status(Path.join(device.lab.layout.hub, name))
+            #expect(status?.mode == 0o600, "\(name)")
+        }
+        #expect(await world.hub.requests.first == "POST /v1/enrol")
+        await device.stop()
+    }
+
+    @Test func aTokenFileOfAnImagedDeviceIsTakenAndWiped() async throws {
+        let path = world.directory.file("holdfast.token")
+        try FileSystem().replace(path, with: Array(try await world.hub.token().utf8), op: "test")
+        let device = world.device(tokenFile: path)
+        try await device.start()
+        try await device.eventually("enrolled") { try await device.status("enrolled")?.bool == true }
+        try await device.eventually("wiped") { try FileSystem().status(path) == nil }
+        await device.stop()
+    }
+
+    @Test func anAnswerThatIsLostIsAskedForWithTheSameBytes() async throws {
+        let device = world.device()
+        await world.hub.set(.answersLost)
+        let service = try await device.start()
+        try await service.enrol(token: try await world.hub.token())
+        try await device.eventually("asked twice") { await world.hub.requests.count >= 2 }
+        // The hub has the device, the device does not know it, and now the agent ends too.
+        #expect(try await world.hub.devices().count == 1)
+        await device.stop()
+        await world.hub.set(.fair)
+        try await device.start()
+        try await device.eventually("enrolled") { try await device.status("enrolled")?.bool == true }
+        #expect(try await world.hub.devices().count == 1)
+        await device.stop()
+    }
+
+    @Test func aBatchTokenWaitsForAPerson() async throws {
+        let device = world.device()
+        let service = try await device.start()
+        try await service.enrol(token: try await world.hub.token(TokenOptions(uses: 3)))
+        try await device.eventually("waiting") { try await device.status("phase")?.string == "waiting" }
+        #expect(await service.reasons().map(\.code) == ["hub-link.waiting"])
+        let id = try #require(try await world.hub.devices().first?.id)
+        _ = try await world.hub.enrolment.change(id) { try DeviceRules.approve($0, by: "operator:test", now: $1) }
+        try await device.eventually("enrolled") { try await device.status("enrolled")?.bool == true }
+        await device.stop()
+    }
+
+    @Test func aUsedTokenIsRefusedForGoodAndLeavesNothingBehind() async throws {
+        let text = try await world.hub.token()
+        let (first, _) = try await {
+            let device = world.device()
+            let service = try await device.start()
+            try await service.enrol(token: text)
+            try await device.eventually("enrolled") { try await device.status("enrolled")?.bool == true }
+            return (device, service)
+        }()
+        await first.stop()
+        // A second device, on a disk of its own, replays the token.
+        let thief = HubDevice(
+            path: world.directory.file("thief"), hub: world.hub, links: world.links, clock: world.clock)
+        world.links.drop()
+        let service = try await thief.start()
+        try await service.enrol(token: text)
+        try await thief.eventually("refused") { try await thief.status("phase")?.string == "refused" }
+        #expect(try FileSystem().status(Path.join(thief.lab.layout.hub, "token")) == nil)
+        #expect(await service.reasons().first?.message.contains("token-used") == true)
+        #expect(try await world.hub.devices().count == 1)
+        await thief.stop()
+    }
+
+    @Test func aReleaseThatIsAssignedArrivesByTheHub() async throws {
+        let (device, id) = try await world.enrolled()
+        try await world.hub.assign(world.release("1.0.0", ctr: 1), to: id)
+        try await device.eventually("1.0.0") { try await device.target() == "1.0.0" }
+        #expect(try await device.lab.converge(try device.present.process))
+        try await world.hub.assign(world.release("2.0.0", ctr: 2), to: id)
+        try await device.eventually("2.0.0") { try await device.target() == "2.0.0" }
+        await device.stop()
+    }
+
+    @Test func aDownloadThatBreaksGoesOnWhereItStopped() async throws {
+        let (device, id) = try await world.enrolled()
+        let release = try world.operatorLab.release("1.0.0", ctr: 1, services: ["web": "web"]) { release in
+            release.files["big"] = nil
+        }
+        try world.operatorLab.publish(release)
+        await world.hub.breakNextDownload(after: 100)
+        try await world.hub.assign(release, to: id)
+        try await device.eventually("1.0.0") { try await device.target() == "1.0.0" }
+        await device.stop()
+    }
+
+    @Test func aPollThatChangesNothingIsOneRequest() async throws {
+        let (device, _) = try await world.enrolled()
+        try await device.eventually("settled") {
+            await world.hub.clearRequests()
+            try await Task.sleep(for: .milliseconds(400))
+            let seen = await world.hub.requests
+            let polls = seen.filter { $0 == "GET /v1/device/state" }.count
+            return polls >= 1 && seen.allSatisfy { $0.hasSuffix("/state") || $0.hasSuffix("/token") }
+        }
+        await device.stop()
+    }
+
+    @Test func theDeviceGoesOnWithoutItsHubAndComesBack() async throws {
+        let (device, id) = try await world.enrolled()
+        try await world.hub.assign(world.release("1.0.0", ctr: 1), to: id)
+        try await device.eventually("1.0.0") { try await device.target() == "1.0.0" }
+        #expect(try await device.lab.converge(try device.present.process))
+        await world.hub.set(.away)
+        try await device.eventually("noticed") { try await device.status("lastError") != nil }
+        #expect(try await device.service.reasons().allSatisfy(\.isProgress))
+        // Meanwhile a stick with a newer release; then the agent restarts, still without a hub.
+        let newer = try world.release("3.0.0", ctr: 3)
+        try await device.present.process.importer.importRelease(from: world.operatorLab.source()) { _ in }
+        #expect(try await device.lab.converge(try device.present.process))
+        await device.stop()
+        try await device.start()
+        await world.hub.set(.fair)
+        try await device.eventually("a poll") { try await device.status("lastPoll") != nil }
+        try await device.eventually("said why") {
+            try await device.service.reasons().contains { $0.code == "agent.older-than-target" }
+        }
+        #expect(try await device.target() == "3.0.0")
+        // The hub catches up with what the device runs, and there is nothing left to say.
+        try await world.hub.assign(newer, to: id)
+        try await device.eventually("agreed") { try await device.service.reasons().isEmpty }
+        #expect(try await device.target() == "3.0.0")
+        await device.stop()
+    }
+
+    @Test func whatAPersonWentBackFromIsNotBroughtAgain() async throws {
+        let (device, id) = try await world.enrolled()
+        for (version, ctr) in [("1.0.0", Int64(1)), ("2.0.0", 2)] {
+            try await world.hub.assign(world.release(version, ctr: ctr), to: id)
+            try await device.eventually(version) { try await device.target() == version }
+            #expect(try await device.lab.converge(try device.present.process))
+        }
+        _ = try await device.journal.rollBack("shop")
+        // The floors of 2.0.0 stand; the device is back on 1.0.0 because a person said so.
+        await device.stop()
+        try await device.start()
+        try await device.eventually("held back") {
+            try await device.service.reasons().contains { $0.code == "agent.held-back" }
+        }
+        #expect(try await device.target() == "1.0.0")
+        try await world.hub.assign(world.release("3.0.0", ctr: 3), to: id)
+        try await device.eventually("3.0.0") { try await device.target() == "3.0.0" }
+        await device.stop()
+    }
+
+    @Test func reportsArriveOnceThoughAnswersAreLost() async throws {
+        let (device, id) = try await world.enrolled()
+        await world.hub.set(.answersLost)
+        try await device.journal.record(app: "shop", code: "test.event", message: "one")
+        try await device.eventually("sent") {
+            await world.hub.requests.filter { $0.hasSuffix("/reports") }.count >= 3
+        }
+        await world.hub.set(.fair)
+        try await device.journal.record(app: "shop", code: "test.event", message: "two")
+        try await device.eventually("all acknowledged") {
+            let words = try await world.hub.envelopes(of: id).flatMap(\.content).compactMap { $0["message"]?.string }
+            let backlog = try await device.journal.reportBacklog()
+            return words.contains("two") && backlog.segments == 0 && backlog.entries == 0
+        }
+        let envelopes = try await world.hub.envelopes(of: id)
+        #expect(envelopes.map(\.sequence) == Array(1...Int64(envelopes.count)))
+        let words = envelopes.flatMap(\.content).compactMap { $0["message"]?.string }
+        #expect(words.filter { $0 == "one" }.count == 1 && words.filter { $0 == "two" }.count == 1)
+        #expect(envelopes.flatMap(\.content).contains { $0["kind"]?.string == "state" })
+        await device.stop()
+    }
+
+    @Test func theKeyIsChangedWhenTheHubAsksAndTheOldOneGoes() async throws {
+        let (device, id) = try await world.enrolled()
+        let before = try #require(try await world.hub.devices().first?.keys)
+        await world.hub.askForKey(true)
+        try await device.eventually("changed") { try await device.status("tunnel", "rotations")?.integer == 1 }
+        await world.hub.askForKey(false)
+        let after = try #require(try await world.hub.devices().first)
+        #expect(after.keys.count == 1 && after.keys != before && after.slot == .odd)
+        #expect(world.links.names == ["hf1"])
+        #expect(try FileSystem().status(Path.join(device.lab.layout.hub, "first.key")) == nil)
+        // It goes on by the new key, after a restart and a reboot too.
+        await device.stop()
+        world.links.drop()
+        try await device.start()
+        try await world.hub.assign(world.release("1.0.0", ctr: 1), to: id)
+        try await device.eventually("1.0.0") { try await device.target() == "1.0.0" }
+        await device.stop()
+    }
+
+    @Test func anotherHistoryOfTheAuditLogIsRefusedAndShown() async throws {
+        let (device, _) = try await world.enrolled()
+        try await device.eventually("a checkpoint") { try await device.status("audit", "size")?.integer ?? 0 > 0 }
+        let signer = try Ed25519Signer(seed: [UInt8](repeating: 11, count: 32))
+        let forged = try Checkpoint(origin: "hub.test/audit", size: 1_000, root: .sha256([1])).signed(by: signer)
+        await world.hub.lie(with: forged.bytes)
+        // Something happens, so that the log grows and the device looks.
+        _ = try await world.hub.token()
+        await world.hub.relabel(["site": "elsewhere"])
+        try await device.eventually("found out") {
+            try await device.service.reasons().contains { $0.code == "hub-link.inconsistent-log" && !$0.isProgress }
+        }
+        #expect(try await device.status("audit", "consistent")?.bool == false)
+        await device.stop()
+    }
+
+    @Test func aDeviceThatBootsIn1970IsSetForwardToTheFloorBeforeItsTunnel() async throws {
+        let (device, _) = try await world.enrolled(setsClock: true)
+        await device.stop()
+        world.clock.jump(by: -1_700_000_000)
+        world.links.drop()
+        #expect(device.clockSettings.withLock { $0 }.isEmpty)
+        try await device.start()
+        try await device.eventually("clock set") { !device.clockSettings.withLock { $0 }.isEmpty }
+        let set = try #require(device.clockSettings.withLock { $0 }.first)
+        // Not below the last answer of the hub, kept to a minute and exceeded by the margin.
+        #expect(set >= Timestamp(seconds: 1_800_000_000))
+        await device.stop()
+    }
+
+    @Test func leavingForgetsKeysAndTunnelsAndKeepsTrust() async throws {
+        let (device, _) = try await world.enrolled()
+        try await device.service.leave()
+        #expect(world.links.names.isEmpty)
+        #expect(try FileSystem().list(device.lab.layout.hub).isEmpty)
+        #expect(try await device.journal.trustState() != nil)
+        #expect(try await device.status("phase")?.string == "none")
+        // And it can come back, as a new member.
+        try await device.service.enrol(token: try await world.hub.token())
+        try await device.eventually("enrolled") { try await device.status("enrolled")?.bool == true }
+        #expect(try await world.hub.devices().count == 2)
+        await device.stop()
+    }
+
+    @Test func aStandingThatCannotBeReadIsSaidAndNotOverwritten() async throws {
+        let device = world.device()
+        try FileSystem().makeDirectories(device.lab.layout.hub, mode: 0o700, op: "test")
+        let path = Path.join(device.lab.layout.hub, "standing.json")
+        try FileSystem().replace(path, with: Array("{\"schema\": 1}".utf8), mode: 0o600, op: "test")
+        let service = try await device.start()
+        try await device.eventually("said") { await service.reasons().contains { $0.code == "hub-link.state" } }
+        #expect(try FileSystem().read(path, limit: 100) == Array("{\"schema\": 1}".utf8))
+        await device.stop()
+    }
+}
