@@ -21,7 +21,7 @@ extension Journal {
             try write(device)
             try insertEvent(app: "", code: "device.joined", message: "joined the hub as \(device.id)")
         }
-        try backUp()
+        backUp()
     }
 
     /// Takes over the labels that the hub gives this device; answers whether they are others than before.
@@ -34,7 +34,7 @@ extension Journal {
             let words = labels.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: ",")
             try insertEvent(app: "", code: "device.relabelled", message: "labels are now \(words)")
         }
-        try backUp()
+        backUp()
         return true
     }
 
