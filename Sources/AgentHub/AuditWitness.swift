@@ -19,7 +19,8 @@ struct AuditWitness: Sendable {
         guard standing.auditKey == key else {
             throw HubLinkError(
                 .inconsistentLog, "the hub names another audit key (\(key)) than before (\(standing.auditKey))",
-                hint: "ask the hub's operator; to take the new key as it is: holdfast-agent hub leave, then enrol again")
+                hint: "ask the hub's operator; to take the new key as it is: holdfast-agent hub leave, then enrol again"
+            )
         }
         let log = try LogKey(parsing: standing.auditKey)
         let last = try last(standing, log)

@@ -29,7 +29,10 @@ public enum DeviceSummary {
         }
         // Why something is not as it should be; what is merely on its way changes with each look.
         let why = report.blocked.filter { !$0.isProgress }.prefix(20).map { blocked -> JSONValue in
-            ["app": .string(blocked.app), "code": .string(blocked.code), "message": .string(String(blocked.description.prefix(500)))]
+            [
+                "app": .string(blocked.app), "code": .string(blocked.code),
+                "message": .string(String(blocked.description.prefix(500))),
+            ]
         }
         var engine: JSONValue = ["state": "unknown"]
         switch report.engine {

@@ -77,7 +77,8 @@ struct Enroller: Sendable {
     /// which is the hub's own to say.
     func settle(_ standing: HubStanding, _ state: DeviceStateAnswer, _ client: HubClient, _ end: HubEnd) async throws {
         let limits = TrustLimits.standard
-        let director = try await state.director.root > 0
+        let director =
+            try await state.director.root > 0
             ? client.metadata(
                 .director, "\(state.director.root).root.json", end, limit: limits.rootBytes) : nil
         let device = DeviceRecord(

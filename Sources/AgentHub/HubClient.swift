@@ -40,7 +40,9 @@ actor HubClient {
     // MARK: Enrolment
 
     /// Through a token's temporary tunnel; needs no access token.
-    static func enrol(_ request: [UInt8], by transport: HubTransport, _ path: TunnelPath) async throws -> EnrolmentAnswer {
+    static func enrol(_ request: [UInt8], by transport: HubTransport, _ path: TunnelPath) async throws
+        -> EnrolmentAnswer
+    {
         var exchange = HubRequest(.post, .enrol, body: request, answerLimit: EnrolmentAnswer.sizeLimit)
         exchange.headers = [("Content-Type", DeviceHeader.envelope)]
         let answer = try await transport.send(exchange, path)

@@ -60,7 +60,9 @@ extension HubService {
         } else {
             document["up"] = false
         }
-        if let address = standing.address(standing.rotation.active) { document["address"] = .string(address.description) }
+        if let address = standing.address(standing.rotation.active) {
+            document["address"] = .string(address.description)
+        }
         return .object(document)
     }
 

@@ -171,7 +171,8 @@ public struct HubFiles: Sendable {
 
     func loadToken() throws -> EnrolmentToken? {
         guard try fileSystem.status(token) != nil else { return nil }
-        return try EnrolmentToken(text: String(decoding: try fileSystem.read(token, limit: Self.tokenLimit), as: UTF8.self))
+        return try EnrolmentToken(
+            text: String(decoding: try fileSystem.read(token, limit: Self.tokenLimit), as: UTF8.self))
     }
 
     func save(_ value: EnrolmentToken) throws {

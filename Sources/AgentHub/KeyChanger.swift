@@ -19,7 +19,8 @@ struct KeyChanger: Sendable {
     func rotation(_ state: RotationState, grace: Duration = Self.grace) -> KeyRotation {
         KeyRotation(
             state: state, effects: effects,
-            policy: KeyRotation.Policy(maxProbes: 5, probeBackoff: Backoff(base: .seconds(1), ceiling: .seconds(10)), grace: grace),
+            policy: KeyRotation.Policy(
+                maxProbes: 5, probeBackoff: Backoff(base: .seconds(1), ceiling: .seconds(10)), grace: grace),
             clock: environment.clock)
     }
 
@@ -64,7 +65,9 @@ struct KeyChanger: Sendable {
             let answer = try await client.changeKey(envelope, try keeper.end(slot.other, of: standing))
             guard answer.address == standing.address(slot) else {
                 throw HubLinkError(
-                    .badAnswer, "the hub gives \(answer.address) to slot \(slot.rawValue), not \(String(describing: standing.address(slot)))")
+                    .badAnswer,
+                    "the hub gives \(answer.address) to slot \(slot.rawValue), not \(String(describing: standing.address(slot)))"
+                )
             }
         } catch let error as HubLinkError where error.reason == .unreachable && standing.rotation.phase != .steady {
             try await keeper.bringUp(slot, of: standing)

@@ -82,7 +82,9 @@ actor ReleasePoll {
             policy: TrustPolicy(requiresDirector: device.requiresDirector), clock: environment.clockReading())
         let journal = environment.journal
         let offers = try await verifier.offers(from: sources, state: state) { try await journal.persist($0) }
-        for (app, error) in offers.refused { refused[app] = (refused[app]?.digest ?? .sha256([]), Self.plain(error, app)) }
+        for (app, error) in offers.refused {
+            refused[app] = (refused[app]?.digest ?? .sha256([]), Self.plain(error, app))
+        }
         for app in refused.keys where offers.refused[app] == nil && !offers.chosen.contains(where: { $0.app == app }) {
             refused[app] = nil
         }

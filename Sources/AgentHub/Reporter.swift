@@ -26,7 +26,9 @@ actor Reporter {
 
     /// Numbers are counted in the standing's epoch; a journal that knows another one lost its count.
     func begin(_ epoch: Int64) async throws {
-        if try await environment.journal.reportEpoch() != epoch { try await environment.journal.beginReports(epoch: epoch) }
+        if try await environment.journal.reportEpoch() != epoch {
+            try await environment.journal.beginReports(epoch: epoch)
+        }
     }
 
     /// Takes in what is new; also while there is no hub. Answers whether anything waits.

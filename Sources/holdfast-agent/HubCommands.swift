@@ -72,7 +72,8 @@ struct EnrolCommand: AsyncParsableCommand {
             return String(decoding: try FileSystem().read(file, limit: HubFiles.tokenLimit), as: UTF8.self)
         }
         if let token, token != "-" {
-            console.note("a token on a command line can be read by every user of this machine; - reads it from standard input")
+            console.note(
+                "a token on a command line can be read by every user of this machine; - reads it from standard input")
             return token
         }
         var bytes: [UInt8] = []
@@ -162,6 +163,7 @@ enum HubText {
         guard tunnel["up"]?.bool == true else { return "down" }
         let handshake =
             tunnel["handshakeAgeSeconds"]?.integer.map { "handshake \($0) s ago" } ?? "no handshake yet"
-        return "\(tunnel["interface"]?.string ?? "") \(tunnel["address"]?.string ?? "") (\(tunnel["backend"]?.string ?? "")), \(handshake)"
+        return
+            "\(tunnel["interface"]?.string ?? "") \(tunnel["address"]?.string ?? "") (\(tunnel["backend"]?.string ?? "")), \(handshake)"
     }
 }

@@ -229,7 +229,9 @@ extension Journal {
             SELECT (SELECT count(*) FROM report_entry), (SELECT count(*) FROM report_segment),
                 coalesce((SELECT dropped FROM report_stream WHERE id = 1), 0)
             """
-        ) { ReportBacklog(entries: Int(try $0.integer(0)), segments: Int(try $0.integer(1)), dropped: try $0.integer(2)) }
+        ) {
+            ReportBacklog(entries: Int(try $0.integer(0)), segments: Int(try $0.integer(1)), dropped: try $0.integer(2))
+        }
         return counts ?? ReportBacklog(entries: 0, segments: 0, dropped: 0)
     }
 }
