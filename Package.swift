@@ -118,7 +118,7 @@ let package = Package(
         library("CLISupport", ["Base", "Model", argumentParser]),
         library("Trust", ["Base", "Model", "SQLite", "COpenSSL", "CPKCS11"]),
         library("OCI", ["Base", "Model", "Archive"]),
-        library("ImageDelta", ["Base", "CZstd", "CLinux"]),
+        library("ImageDelta", ["Base", "CZlib", "CZstd", "CLinux"]),
         library("DockerEngine", ["Base", "Model", "PlainHTTP", nioCore, nioHTTP1]),
         library("WireGuard", ["Base", "Model", "COpenSSL", "CMnl"]),
         library("Compose", ["Base", "Model", yams]),

@@ -61,6 +61,16 @@ public struct AddressMap: Sendable, Equatable {
         }
     }
 
+    /// The entry, in file offsets, that a cover implies when it touches a table of names.
+    public static func nameEntries(
+        coverLength: Int64, baseOffset: Int64, newOffset: Int64, symbols: [MovedSymbols], into output: inout [Entry]
+    ) {
+        guard coverLength > 0 else { return }
+        let end = baseOffset + coverLength
+        let touches = symbols.contains { baseOffset < $0.base.names + $0.base.namesSize && end > $0.base.names }
+        if touches { output.append(Entry(base: baseOffset, target: newOffset, length: coverLength)) }
+    }
+
     /// Where the thing at base address `address` most likely is now.
     @inline(__always)
     func target(of address: Int64) -> Int64 {

@@ -29,6 +29,7 @@ final class ApplySession {
     private var literalLeft: Int64 = 0
     private var basePosition: Int64 = 0
     private var predicted: PredictedFile?
+    private let targets = TargetMemory()
 
     init(
         file: ReadableFile, header: DeltaHeader, base: any BaseSource, hasher: consuming SHA256Hasher,
@@ -70,6 +71,7 @@ final class ApplySession {
             offset += length
         }
         differences.beginChapter()
+        targets.forget()
         chapterLeft = chapter.outputLength
         while chapterLeft > 0 { try advance() }
         for (stream, kind) in zip(streams, DeltaFormat.Stream.allCases) {
@@ -111,10 +113,94 @@ final class ApplySession {
                 throw DeltaError(.limit, "a cover lies outside the base")
             }
         } else if literalLeft == 0 {
-            let file = try PredictedFile(
-                control: control, remaining: remaining, position: basePosition, baseSize: baseSize)
-            basePosition = file.baseStart
-            predicted = file
+            switch try control.number("a special record", limit: 1) {
+            case 0:
+                let file = try PredictedFile(
+                    control: control, remaining: remaining, position: basePosition, baseSize: baseSize,
+                    targets: targets)
+                basePosition = file.baseStart
+                predicted = file
+            default: try producePacked()
+            }
+        }
+    }
+
+    // MARK: Packed members
+
+    /// Makes a whole packed member; a chapter never ends inside one.
+    private func producePacked() throws(DeltaError) {
+        let member = try PackedMember(
+            control: control, room: chapterLeft, position: basePosition, baseSize: baseSize)
+        let content = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: Int(member.contentLength))
+        defer { content.deallocate() }
+        var source: [UInt8] = []
+        if let packed = member.base, !skipping {
+            source = try Inflater.content(length: Int(packed.length), contentLength: Int(packed.contentLength)) {
+                (buffer, offset) throws(DeltaError) in try base.read(into: buffer, at: packed.offset + offset)
+            }
+        }
+        try makeContent(content, of: member, from: source)
+        if let packed = member.base { basePosition = packed.offset + packed.length }
+        if !skipping {
+            let bytes = UnsafeBufferPointer(content)
+            try append(try DeflateWriter.write(bytes, recipe: member.recipe, length: Int(member.length)))
+            if member.hasTrailer { try append(PackedMember.trailer(of: bytes)) }
+        }
+        didProduce(Int(member.outputLength))
+    }
+
+    /// Fills `content` from covers and literals. Covers lie in `source` when the member has a packed base.
+    private func makeContent(
+        _ content: UnsafeMutableBufferPointer<UInt8>, of member: PackedMember, from source: [UInt8]
+    ) throws(DeltaError) {
+        guard let start = content.baseAddress else { return }
+        let size = member.base?.contentLength ?? baseSize
+        var position = member.base == nil ? basePosition : 0
+        var made: Int64 = 0
+        while made < member.contentLength {
+            let cover = try control.number("a cover", limit: member.contentLength - made)
+            let literal = try control.number("a literal", limit: member.contentLength - made - cover)
+            guard cover + literal > 0 else { throw DeltaError(.malformed, "a cover is empty") }
+            if cover > 0 {
+                position += try control.signed()
+                guard position >= 0, position <= size, cover <= size - position else {
+                    throw DeltaError(.limit, "a cover of a packed member lies outside its base")
+                }
+                if skipping {
+                    try differences.skip(Int(cover))
+                } else {
+                    let target = UnsafeMutableRawBufferPointer(start: start + Int(made), count: Int(cover))
+                    if member.base == nil {
+                        try base.read(into: target, at: position)
+                    } else {
+                        source.withUnsafeBytes {
+                            target.copyMemory(from: .init(rebasing: $0[Int(position)..<Int(position + cover)]))
+                        }
+                    }
+                    _ = try differences.add(to: start + Int(made), count: Int(cover))
+                }
+                position += cover
+            }
+            if skipping {
+                try literals.skip(Int(literal))
+            } else {
+                try literals.copy(to: start + Int(made + cover), count: Int(literal))
+            }
+            made += cover + literal
+        }
+        if member.base == nil { basePosition = position }
+    }
+
+    private func append(_ bytes: [UInt8]) throws(DeltaError) {
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            let part = rest.prefix(Self.bufferBytes)
+            let target = try room(part.count)
+            part.withUnsafeBufferPointer { bytes in
+                if let from = bytes.baseAddress { target.update(from: from, count: bytes.count) }
+            }
+            filled += part.count
+            rest = rest.dropFirst(part.count)
         }
     }
 
@@ -126,7 +212,7 @@ final class ApplySession {
         } else {
             let target = try room(count)
             try base.read(into: UnsafeMutableRawBufferPointer(start: target, count: count), at: basePosition)
-            try differences.add(to: target, count: count)
+            _ = try differences.add(to: target, count: count)
             filled += count
         }
         basePosition += Int64(count)
@@ -184,7 +270,7 @@ final class ApplySession {
             let bytes = block + context
             file.predictor.predict(
                 bytes, count: count, baseOffset: file.basePosition, newOffset: file.produced, mode: mode)
-            try differences.add(to: bytes, count: count)
+            if try differences.add(to: bytes, count: count) { targets.learn(from: bytes) }
             try room(count).update(from: bytes, count: count)
             filled += count
         }

@@ -58,36 +58,3 @@ public struct BaseCheck: Sendable {
         return DeltaHeader.Run(offset: 0, length: 0)
     }
 }
-
-/// Hashes a byte sequence in spans of equal length.
-public struct SpanHasher: ~Copyable {
-    private let length: Int64
-    private var hasher = SHA256Hasher()
-    private var filled: Int64 = 0
-    /// Spans finished so far.
-    public private(set) var count = 0
-
-    public init(length: Int64) { self.length = length }
-
-    /// Bytes that still go into the current span; an update may not be longer.
-    public var room: Int64 { length - filled }
-
-    /// The span's short digest when these bytes complete it.
-    public mutating func update(_ bytes: UnsafeRawBufferPointer) -> [UInt8]? {
-        hasher.update(bytes)
-        filled += Int64(bytes.count)
-        guard filled >= length else { return nil }
-        let digest = Array(hasher.digestSoFar().bytes.prefix(DeltaFormat.shortDigestBytes))
-        hasher = SHA256Hasher()
-        filled = 0
-        count += 1
-        return digest
-    }
-
-    /// The short digest of a last, shorter span; nil when there is none.
-    public mutating func finish() -> [UInt8]? {
-        guard filled > 0 else { return nil }
-        filled = 0
-        return Array(hasher.digestSoFar().bytes.prefix(DeltaFormat.shortDigestBytes))
-    }
-}

@@ -1,13 +1,13 @@
 import Base
 
-/// Constants of the delta format, version 1 (docs/delta-format.md). Units are in the names or the comments.
+/// Constants of the delta format, version 2 (docs/delta-format.md). Units are in the names or the comments.
 public enum DeltaFormat {
     /// First bytes of every delta.
     public static let magic: [UInt8] = Array("HFDELTA".utf8) + [0x0A]
-    public static let version: UInt8 = 1
+    public static let version: UInt8 = 2
     /// Conventional file name suffix and OCI media type.
     public static let fileExtension = "hfdelta"
-    public static let mediaType = "application/vnd.holdfast.layer.delta.v1"
+    public static let mediaType = "application/vnd.holdfast.layer.delta.v2"
 
     // MARK: Bounds, checked before anything is allocated
 
@@ -29,12 +29,14 @@ public enum DeltaFormat {
     /// Bytes of base that one predicted block covers.
     public static let blockBytes = 4096
     /// Base bytes before a block that a predictor may look at.
-    public static let blockContext = 3
+    public static let blockContext = 6
     /// Covers in one part of a predicted file's list, and entries in its address map.
     public static let partCoverLimit = 1 << 18
     public static let addressMapLimit = 1 << 18
     /// PT_LOAD segments of one executable.
     public static let segmentLimit = 64
+    /// Symbol tables of one executable.
+    public static let symbolTableLimit = 4
     /// File offsets and virtual addresses of executables stay below this.
     public static let addressLimit: Int64 = 1 << 48
     /// A cover shorter than this tells the address map nothing.

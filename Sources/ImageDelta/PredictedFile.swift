@@ -31,7 +31,9 @@ struct PredictedFile {
 
     /// Reads the record up to its first part. `remaining` is the output still to come,
     /// `position` the end of the last base range.
-    init(control: StreamDecoder, remaining: Int64, position: Int64, baseSize: Int64) throws(DeltaError) {
+    init(
+        control: StreamDecoder, remaining: Int64, position: Int64, baseSize: Int64, targets: TargetMemory
+    ) throws(DeltaError) {
         length = try control.number("length of a predicted file", limit: remaining)
         guard length > 0 else { throw DeltaError(.malformed, "a predicted file is empty") }
         let start = position + (try control.signed())
@@ -44,8 +46,9 @@ struct PredictedFile {
         guard let machine = PredictedMachine(rawValue: UInt16(code)) else {
             throw DeltaError(.malformed, "machine \(code) is not predicted")
         }
-        let base = ExecutableLayout(machine: machine, segments: try Self.segments(control))
-        let new = ExecutableLayout(machine: machine, segments: try Self.segments(control))
+        let base = try Self.layout(control, machine)
+        let new = try Self.layout(control, machine)
+        let symbols = try Self.symbolTables(control)
         let entryCount = try control.number(
             "address map", limit: min(Int64(DeltaFormat.addressMapLimit), length))
         var entries = try Self.mapEntries(control, count: Int(entryCount))
@@ -53,6 +56,7 @@ struct PredictedFile {
         try Self.readPart(
             control, into: &covers, described: &described, lastBase: &lastBase, length: length,
             baseLimit: baseSize - start)
+        var names: [AddressMap.Entry] = []
         if entryCount == 0 {
             guard described == length else {
                 throw DeltaError(.malformed, "a predicted file in several parts has no address map")
@@ -62,14 +66,21 @@ struct PredictedFile {
                 AddressMap.entries(
                     coverLength: Int64(cover.length), baseOffset: cover.base, newOffset: at, base: base, new: new,
                     into: &entries)
+                AddressMap.nameEntries(
+                    coverLength: Int64(cover.length), baseOffset: cover.base, newOffset: at, symbols: symbols,
+                    into: &names)
                 at += Int64(cover.length) + Int64(cover.literal)
             }
         }
-        predictor = ReferencePredictor(base: base, new: new, map: AddressMap(entries))
+        predictor = ReferencePredictor(
+            base: base, new: new, map: AddressMap(entries), symbols: symbols, names: AddressMap(names),
+            targets: targets)
         step()
     }
 
-    private static func segments(_ control: StreamDecoder) throws(DeltaError) -> [ExecutableSegment] {
+    private static func layout(
+        _ control: StreamDecoder, _ machine: PredictedMachine
+    ) throws(DeltaError) -> ExecutableLayout {
         let count = try control.number("number of segments", limit: Int64(DeltaFormat.segmentLimit))
         var segments: [ExecutableSegment] = []
         for _ in 0..<count {
@@ -80,7 +91,24 @@ struct PredictedFile {
                     address: try control.number("a segment's address", limit: DeltaFormat.addressLimit),
                     memorySize: try control.number("a segment's size", limit: DeltaFormat.addressLimit)))
         }
-        return segments
+        let index = try control.number("an unwind table's address", limit: DeltaFormat.addressLimit)
+        return ExecutableLayout(machine: machine, segments: segments, unwindIndex: index)
+    }
+
+    private static func symbolTables(_ control: StreamDecoder) throws(DeltaError) -> [MovedSymbols] {
+        let count = try control.number("number of symbol tables", limit: Int64(DeltaFormat.symbolTableLimit))
+        let limit = DeltaFormat.addressLimit
+        var tables: [MovedSymbols] = []
+        for _ in 0..<count {
+            let base = SymbolTable(
+                offset: try control.number("a symbol table's offset", limit: limit),
+                size: try control.number("a symbol table's size", limit: limit),
+                names: try control.number("offset of a table of names", limit: limit),
+                namesSize: try control.number("size of a table of names", limit: limit))
+            tables.append(
+                MovedSymbols(base: base, newNames: try control.number("offset of a table of names", limit: limit)))
+        }
+        return tables
     }
 
     /// Gap from the former entry's end, displacement against the former's, length.

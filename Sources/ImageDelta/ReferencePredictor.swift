@@ -9,6 +9,12 @@ public struct ReferencePredictor: Sendable {
         case relative = 1
         /// Aligned 64-bit addresses.
         case absolute = 2
+        /// Aligned 32-bit distances from their own place: unwind entries, jump tables.
+        case distances = 3
+        /// Aligned 32-bit distances from the start of the unwind table's index.
+        case index = 4
+        /// Names and addresses of a symbol table.
+        case symbols = 5
     }
 
     private let base: ExecutableLayout
@@ -16,30 +22,46 @@ public struct ReferencePredictor: Sendable {
     private let map: AddressMap
     private let low: Int64
     private let high: Int64
+    private let targets: TargetMemory
+    private let symbols: [MovedSymbols]
+    /// Maps file offsets inside the tables of names.
+    private let names: AddressMap
 
     /// Both layouts are of one machine.
-    public init(base: ExecutableLayout, new: ExecutableLayout, map: AddressMap) {
+    public init(
+        base: ExecutableLayout, new: ExecutableLayout, map: AddressMap, symbols: [MovedSymbols], names: AddressMap, targets: TargetMemory
+    ) {
         self.base = base
         self.new = new
         self.map = map
-        var low = Int64.max
-        var high: Int64 = 0
-        for segment in base.segments {
-            low = min(low, segment.address)
-            high = max(high, segment.address + segment.memorySize)
-        }
-        self.low = low
-        self.high = high
+        self.targets = targets
+        self.symbols = symbols
+        self.names = names
+        (low, high) = base.addressRange
+        let reachable = new.addressRange
+        targets.begin(low: reachable.low, high: reachable.high)
     }
+
+    /// Where the thing at base address `address` most likely is now: as a reference to it has shown, else by the map.
+    @inline(__always)
+    private func target(of address: Int64) -> Int64 { targets.target(of: address) ?? map.target(of: address) }
 
     /// Predicts `count` bytes, in place. `block` points at base bytes; the ``DeltaFormat/blockContext`` bytes
     /// before it are readable (zero before the start of the file). Offsets are those of the block in each file.
     public func predict(
         _ block: UnsafeMutablePointer<UInt8>, count: Int, baseOffset: Int64, newOffset: Int64, mode: Mode
     ) {
+        targets.clearSites()
         switch (mode, base.machine) {
         case (.none, _): return
         case (.absolute, _): predictAbsolute(block, count: count, baseOffset: baseOffset)
+        case (.distances, _):
+            predictDistances(block, count: count, baseOffset: baseOffset, newOffset: newOffset, from: nil)
+        case (.index, _):
+            predictDistances(
+                block, count: count, baseOffset: baseOffset, newOffset: newOffset,
+                from: (base.unwindIndex, new.unwindIndex))
+        case (.symbols, _): predictSymbols(block, count: count, baseOffset: baseOffset)
         case (.relative, .x86_64): predictX86(block, count: count, baseOffset: baseOffset, newOffset: newOffset)
         case (.relative, .aarch64): predictARM(block, count: count, baseOffset: baseOffset, newOffset: newOffset)
         }
@@ -76,32 +98,68 @@ public struct ReferencePredictor: Sendable {
         let raw = UnsafeMutableRawPointer(block)
         var index = Int((8 - (address & 7)) & 7)
         while index + 8 <= count {
-            let value = Int64(littleEndian: raw.loadUnaligned(fromByteOffset: index, as: Int64.self))
-            if value >= low, value < high, value >= 0x1000 {
-                raw.storeBytes(of: map.target(of: value).littleEndian, toByteOffset: index, as: Int64.self)
-            }
+            predictAddress(raw, index)
             index += 8
         }
     }
 
-    // MARK: x86-64
-
-    /// Bytes of immediate operand after a four-byte displacement whose three bytes before are given,
-    /// or nil when those bytes are no instruction that has one.
-    @inline(__always)
-    private static func x86Tail(_ b3: UInt8, _ b2: UInt8, _ b1: UInt8) -> Int64? {
-        if b1 == 0xE8 || b1 == 0xE9 { return 0 }
-        if b1 & 0xF0 == 0x80, b2 == 0x0F { return 0 }
-        guard b1 & 0xC7 == 0x05 else { return nil }
-        switch b2 {
-        case 0x8D, 0x8B, 0x89, 0x3B, 0x39, 0x03, 0x2B, 0x63, 0x88, 0x8A, 0xFF, 0x85, 0x33, 0x0B, 0x23, 0x38, 0x3A,
-            0x01, 0x29, 0x87, 0xF7:
-            return 0
-        case 0x83, 0x80, 0xC6, 0xF6: return 1
-        case 0xC7, 0x81: return 4
-        default: return b3 == 0x0F ? 0 : nil
+    /// `from` are the addresses the distances count from; without, each counts from its own place.
+    private func predictDistances(
+        _ block: UnsafeMutablePointer<UInt8>, count: Int, baseOffset: Int64, newOffset: Int64,
+        from start: (base: Int64, new: Int64)?
+    ) {
+        var baseCursor = AddressCursor(base)
+        var newCursor = AddressCursor(new)
+        guard let address = baseCursor.address(of: baseOffset) else { return }
+        let raw = UnsafeMutableRawPointer(block)
+        var index = Int((4 - (address & 3)) & 3)
+        while index + 4 <= count {
+            let distance = Int64(Int32(littleEndian: raw.loadUnaligned(fromByteOffset: index, as: Int32.self)))
+            guard let from = start?.base ?? baseCursor.address(of: baseOffset + Int64(index)),
+                let to = start?.new ?? newCursor.address(of: newOffset + Int64(index))
+            else { return }
+            let old = from + distance
+            if distance != 0, old >= low, old < high {
+                let moved = target(of: old)
+                raw.storeBytes(
+                    of: Int32(truncatingIfNeeded: moved - to).littleEndian, toByteOffset: index, as: Int32.self)
+                targets.note(.distance, at: index, from: old, to: moved, origin: to)
+            }
+            index += 4
         }
     }
+
+    /// Entries of 24 bytes: the name's offset first, the value at 8. A field that the block cuts is left alone.
+    private func predictSymbols(_ block: UnsafeMutablePointer<UInt8>, count: Int, baseOffset: Int64) {
+        guard let table = symbols.first(where: { baseOffset >= $0.base.offset && baseOffset < $0.base.offset + $0.base.size })
+        else { return }
+        let raw = UnsafeMutableRawPointer(block)
+        let into = Int((baseOffset - table.base.offset) % SymbolTable.entryBytes)
+        var entry = -into
+        while entry < count {
+            if entry >= 0, entry + 4 <= count {
+                let name = Int64(UInt32(littleEndian: raw.loadUnaligned(fromByteOffset: entry, as: UInt32.self)))
+                if name > 0, name < table.base.namesSize {
+                    let moved = names.target(of: table.base.names + name) - table.newNames
+                    raw.storeBytes(
+                        of: UInt32(truncatingIfNeeded: moved).littleEndian, toByteOffset: entry, as: UInt32.self)
+                }
+            }
+            if entry + 8 >= 0, entry + 16 <= count { predictAddress(raw, entry + 8) }
+            entry += Int(SymbolTable.entryBytes)
+        }
+    }
+
+    @inline(__always)
+    private func predictAddress(_ raw: UnsafeMutableRawPointer, _ index: Int) {
+        let value = Int64(littleEndian: raw.loadUnaligned(fromByteOffset: index, as: Int64.self))
+        guard value >= low, value < high, value >= 0x1000 else { return }
+        let moved = target(of: value)
+        raw.storeBytes(of: moved.littleEndian, toByteOffset: index, as: Int64.self)
+        targets.note(.absolute, at: index, from: value, to: moved, origin: 0)
+    }
+
+    // MARK: x86-64
 
     private func predictX86(
         _ block: UnsafeMutablePointer<UInt8>, count: Int, baseOffset: Int64, newOffset: Int64
@@ -110,30 +168,27 @@ public struct ReferencePredictor: Sendable {
         var newCursor = AddressCursor(new)
         let raw = UnsafeMutableRawPointer(block)
         // Opcode bytes are looked at as they were in the base, so they are kept before they are rewritten.
-        var b3 = block[-3]
-        var b2 = block[-2]
-        var b1 = block[-1]
+        var before = X86Operand.History(before: block)
         var index = 0
         while index + 4 <= count {
-            if let tail = Self.x86Tail(b3, b2, b1),
+            if let tail = X86Operand.bytesAfter(before),
                 let from = baseCursor.address(of: baseOffset + Int64(index)),
                 let to = newCursor.address(of: newOffset + Int64(index))
             {
                 let operand = Int32(littleEndian: raw.loadUnaligned(fromByteOffset: index, as: Int32.self))
-                let target = from + 4 + tail + Int64(operand)
-                if target >= low, target < high {
-                    b3 = block[index + 1]
-                    b2 = block[index + 2]
-                    b1 = block[index + 3]
-                    let moved = Int32(truncatingIfNeeded: map.target(of: target) - (to + 4 + tail))
-                    raw.storeBytes(of: moved.littleEndian, toByteOffset: index, as: Int32.self)
+                let old = from + 4 + tail + Int64(operand)
+                if old >= low, old < high {
+                    for step in 0..<4 { before.push(block[index + step]) }
+                    let moved = target(of: old)
+                    let origin = to + 4 + tail
+                    raw.storeBytes(
+                        of: Int32(truncatingIfNeeded: moved - origin).littleEndian, toByteOffset: index, as: Int32.self)
+                    targets.note(.distance, at: index, from: old, to: moved, origin: origin)
                     index += 4
                     continue
                 }
             }
-            b3 = b2
-            b2 = b1
-            b1 = block[index]
+            before.push(block[index])
             index += 1
         }
     }
@@ -169,11 +224,13 @@ public struct ReferencePredictor: Sendable {
     /// `b` and `bl`: 26 bits of signed word distance.
     private func predictBranch(_ raw: UnsafeMutableRawPointer, _ index: Int, _ word: UInt32, from: Int64, to: Int64) {
         let distance = Int64(Int32(bitPattern: word << 6) >> 6) * 4
-        let target = from + distance
-        guard target >= low, target < high else { return }
-        let moved = UInt32(truncatingIfNeeded: (map.target(of: target) - to) >> 2)
+        let old = from + distance
+        guard old >= low, old < high else { return }
+        let moved = target(of: old)
+        let field = UInt32(truncatingIfNeeded: (moved - to) >> 2)
         raw.storeBytes(
-            of: ((word & 0xFC00_0000) | (moved & 0x03FF_FFFF)).littleEndian, toByteOffset: index, as: UInt32.self)
+            of: ((word & 0xFC00_0000) | (field & 0x03FF_FFFF)).littleEndian, toByteOffset: index, as: UInt32.self)
+        targets.note(.branch, at: index, from: old, to: moved, origin: to)
     }
 
     /// `adrp` and the `add`, load or store within six instructions that uses its register as base.
@@ -205,9 +262,9 @@ public struct ReferencePredictor: Sendable {
                 break
             }
         }
-        let target = (from & ~0xFFF) + pages * 4096 + low12
-        guard target >= low, target < high + 4096 else { return }
-        let moved = map.target(of: target)
+        let old = (from & ~0xFFF) + pages * 4096 + low12
+        guard old >= low, old < high + 4096 else { return }
+        let moved = target(of: old)
         let movedPages = UInt32(truncatingIfNeeded: (moved >> 12) - (to >> 12))
         let page = (word & 0x9F00_001F) | (movedPages & 3) << 29 | ((movedPages >> 2) & 0x7FFFF) << 5
         raw.storeBytes(of: page.littleEndian, toByteOffset: index, as: UInt32.self)
@@ -215,6 +272,8 @@ public struct ReferencePredictor: Sendable {
             let field = ((UInt32(truncatingIfNeeded: moved) & 0xFFF) >> pair.shift) << 10
             raw.storeBytes(
                 of: ((pair.word & ~(0xFFF << 10)) | field).littleEndian, toByteOffset: pair.index, as: UInt32.self)
+            targets.note(
+                .page(pair: pair.index - index, shift: Int(pair.shift)), at: index, from: old, to: moved, origin: to)
         }
     }
 }

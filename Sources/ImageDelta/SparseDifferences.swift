@@ -21,12 +21,15 @@ struct SparseDifferences {
         isExhausted = false
     }
 
-    /// Corrects the next `count` predicted bytes.
+    /// Corrects the next `count` predicted bytes; says whether any was wrong.
     @inline(__always)
-    mutating func add(to target: UnsafeMutablePointer<UInt8>, count: Int) throws(DeltaError) {
+    mutating func add(to target: UnsafeMutablePointer<UInt8>, count: Int) throws(DeltaError) -> Bool {
+        var isCorrected = false
         try consume(count) { (values, offset, length) throws(DeltaError) in
             try values.add(to: target + offset, count: length)
+            isCorrected = true
         }
+        return isCorrected
     }
 
     /// Passes over the corrections of `count` bytes.
@@ -64,7 +67,7 @@ struct SparseDifferences {
         gap = try gaps.varint()
         run = try runs.varint()
         guard run > 0 else { throw DeltaError(.malformed, "a difference is empty") }
-        guard gap <= Int64(DeltaFormat.chapterOutputLimit), run <= Int64(DeltaFormat.chapterOutputLimit) else {
+        guard gap <= DeltaFormat.spaceLimit, run <= DeltaFormat.spaceLimit else {
             throw DeltaError(.limit, "a difference goes beyond its chapter")
         }
         return true

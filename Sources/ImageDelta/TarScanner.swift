@@ -16,6 +16,19 @@ public struct TarMember: Sendable, Equatable {
     /// Offset in the skeleton just after the headers.
     public var skeletonOffset: Int64
 
+    package init(
+        path: [UInt8], type: UInt8, headerOffset: Int64, contentOffset: Int64, contentSize: Int64, isPlainFile: Bool,
+        skeletonOffset: Int64
+    ) {
+        self.path = path
+        self.type = type
+        self.headerOffset = headerOffset
+        self.contentOffset = contentOffset
+        self.contentSize = contentSize
+        self.isPlainFile = isPlainFile
+        self.skeletonOffset = skeletonOffset
+    }
+
     public var headerSize: Int64 { contentOffset - headerOffset }
     public var paddedSize: Int64 { (contentSize + 511) & ~511 }
 }

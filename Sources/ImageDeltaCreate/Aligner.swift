@@ -6,6 +6,37 @@ struct AlignedCover: Sendable, Equatable {
     var base: Int
 }
 
+extension [AlignedCover] {
+    /// Bytes of a cover below this go to the literal before it.
+    private static var shortest: Int { 12 }
+
+    /// Without covers that cost more than their bytes.
+    func worthwhile() -> [AlignedCover] {
+        var result: [AlignedCover] = []
+        for cover in self where cover.length + cover.literal > 0 {
+            if cover.length >= Self.shortest || result.isEmpty {
+                let short = cover.length < Self.shortest
+                result.append(
+                    short ? AlignedCover(length: 0, literal: cover.length + cover.literal, base: 0) : cover)
+            } else {
+                result[result.count - 1].literal += cover.length + cover.literal
+            }
+        }
+        return result
+    }
+}
+
+extension Aligner where Search == SuffixSearch {
+    /// Covers of `new` by `base`, as hard as `effort` says.
+    static func align(
+        _ new: UnsafeBufferPointer<UInt8>, with base: UnsafeBufferPointer<UInt8>, effort: Effort
+    ) throws -> [AlignedCover] {
+        effort.sortsSuffixes
+            ? align(new, with: try SuffixSearch(base))
+            : Aligner<AnchorSearch>.align(new, with: AnchorSearch(base))
+    }
+}
+
 /// Aligns new bytes with base bytes, allowing differences inside covers.
 ///
 /// The method is that of Colin Percival, "Naive differences of executable code" (2003): scan for a match

@@ -53,6 +53,8 @@ final class AnchorIndex {
         var last: UInt32 = 0
         Gear.table.withUnsafeBufferPointer { gear in
             for at in 0..<count {
+                // Counts the pages as they are read.
+                if at & (1 << 20 - 1) == 0 { _ = file.slice(Int64(at), Int64(min(1 << 20, count - at))) }
                 hash = (hash << 1) &+ UInt32(truncatingIfNeeded: gear[Int(bytes[at])] >> 32)
                 guard at >= Self.anchorBytes - 1, isSampled(hash), hash != last else { continue }
                 last = hash
@@ -112,6 +114,6 @@ final class AnchorIndex {
         guard forward + backward >= Self.shortest else { return nil }
         return PlannedCover(
             new: Int64(at - backward), base: space.starts[layer] + Int64(local - backward),
-            length: Int64(forward + backward), predicted: nil)
+            length: Int64(forward + backward), special: nil)
     }
 }

@@ -11,6 +11,7 @@ struct ChapterEncoder: ~Copyable {
     private var hasher = SHA256Hasher()
     private var raw: [[UInt8]]
     private var differences = DifferenceWriter()
+    private let targets = TargetMemory()
     /// New bytes encoded so far, and where the chapter under way starts.
     private var at: Int64 = 0
     private var chapterStart: Int64 = 0
@@ -39,9 +40,12 @@ struct ChapterEncoder: ~Copyable {
         let total = Int64(plan.new.count)
         var index = 0
         while at < total {
-            if index < plan.covers.count, plan.covers[index].new == at, let file = plan.covers[index].predicted {
+            if index < plan.covers.count, plan.covers[index].new == at, let special = plan.covers[index].special {
                 index += 1
-                try await encode(plan.predicted[file])
+                switch special {
+                case .predicted(let file): try await encode(plan.predicted[file])
+                case .packed(let member): try await encode(plan.packed[member])
+                }
                 continue
             }
             var length: Int64 = 0
@@ -89,21 +93,65 @@ struct ChapterEncoder: ~Copyable {
         }
     }
 
+    // MARK: Packed members
+
+    private mutating func encode(_ member: PackedPlan) async throws {
+        try await makeRoom(member.length)
+        for value in [0, 0, 1] as [Int64] { raw[Self.control].appendVarint(value) }
+        raw[Self.control].appendVarint(member.base == nil ? 2 : 3)
+        raw[Self.control].appendVarint(Int64(member.packed.content.count))
+        raw[Self.control].appendVarint(Int64(member.packed.stream.count))
+        if let base = member.base {
+            raw[Self.control].appendSigned(base.offset - lastBase)
+            raw[Self.control].appendVarint(base.length)
+            raw[Self.control].appendVarint(Int64(base.content.count))
+            lastBase = base.offset + base.length
+        }
+        member.packed.recipe.append(to: &raw[Self.control])
+        member.packed.content.withUnsafeBufferPointer { content in
+            (member.base?.content ?? []).withUnsafeBufferPointer { encodeContent(content, of: member, base: $0) }
+        }
+        advance(member.length)
+    }
+
+    private mutating func encodeContent(
+        _ content: UnsafeBufferPointer<UInt8>, of member: PackedPlan, base: UnsafeBufferPointer<UInt8>
+    ) {
+        var done = 0
+        var position = 0
+        for cover in member.covers {
+            raw[Self.control].appendVarint(Int64(cover.length))
+            raw[Self.control].appendVarint(Int64(cover.literal))
+            if cover.length > 0 {
+                raw[Self.control].appendSigned(Int64(cover.base - position))
+                position = cover.base + cover.length
+                differences.append(
+                    new: UnsafeBufferPointer(rebasing: content[done..<done + cover.length]),
+                    predicted: UnsafeBufferPointer(rebasing: base[cover.base..<position]))
+                done += cover.length
+            }
+            raw[Self.literal].append(contentsOf: content[done..<done + cover.literal])
+            done += cover.literal
+        }
+    }
+
     // MARK: Predicted files
 
     private mutating func encode(_ file: PredictedPlan) async throws {
         try await makeRoom(1)
-        raw[Self.control].appendVarint(0)
-        raw[Self.control].appendVarint(0)
+        for value in [0, 0, 0] as [Int64] { raw[Self.control].appendVarint(value) }
         raw[Self.control].appendVarint(file.length)
         raw[Self.control].appendSigned(file.base - lastBase)
         lastBase = file.base
         raw[Self.control].appendVarint(Int64(file.baseLayout.machine.rawValue))
         appendSegments(file.baseLayout)
         appendSegments(file.newLayout)
+        appendSymbols(file.symbols)
         let parts = PredictedParts(file)
         parts.appendMap(to: &raw[Self.control])
-        let predictor = ReferencePredictor(base: file.baseLayout, new: file.newLayout, map: parts.map)
+        let predictor = ReferencePredictor(
+            base: file.baseLayout, new: file.newLayout, map: parts.map, symbols: file.symbols, names: parts.names,
+            targets: targets)
         var coverEnd: Int64 = 0
         var first = 0
         while first < file.covers.count {
@@ -134,6 +182,16 @@ struct ChapterEncoder: ~Copyable {
             raw[Self.control].appendVarint(segment.address)
             raw[Self.control].appendVarint(segment.memorySize)
         }
+        raw[Self.control].appendVarint(layout.unwindIndex)
+    }
+
+    private mutating func appendSymbols(_ symbols: [MovedSymbols]) {
+        raw[Self.control].appendVarint(Int64(symbols.count))
+        for table in symbols {
+            for value in [
+                table.base.offset, table.base.size, table.base.names, table.base.namesSize, table.newNames,
+            ] { raw[Self.control].appendVarint(value) }
+        }
     }
 
     private mutating func encodeBlocks(
@@ -160,27 +218,33 @@ struct ChapterEncoder: ~Copyable {
         let new = plan.new.slice(at, Int64(count))
         var best = ReferencePredictor.Mode.none
         var fewest = DifferenceWriter.count(new, old)
+        let scratch = UnsafeMutablePointer<UInt8>.allocate(capacity: 2 * (context + count))
+        defer { scratch.deallocate() }
+        var trial = scratch + context
+        var kept = scratch + context + count + context
+        func predict(_ mode: ReferencePredictor.Mode) {
+            for index in 0..<context { trial[index - context] = 0 }
+            for index in 0..<before + count { trial[index - before] = source[index] }
+            predictor.predict(trial, count: count, baseOffset: base, newOffset: at - file.new, mode: mode)
+        }
+        var last = ReferencePredictor.Mode.none
         if fewest > 2 {
-            let scratch = UnsafeMutablePointer<UInt8>.allocate(capacity: 2 * (context + count))
-            defer { scratch.deallocate() }
-            var trial = scratch
-            var kept = scratch + context + count
-            for mode in [ReferencePredictor.Mode.relative, .absolute] {
-                for index in 0..<context { trial[index] = 0 }
-                for index in 0..<before + count { trial[context - before + index] = source[index] }
-                predictor.predict(
-                    trial + context, count: count, baseOffset: base, newOffset: at - file.new, mode: mode)
-                let left = DifferenceWriter.count(new, UnsafeBufferPointer(start: trial + context, count: count))
+            for mode in ReferencePredictor.Mode.allCases.dropFirst() where fewest > 0 {
+                predict(mode)
+                last = mode
+                let left = DifferenceWriter.count(new, UnsafeBufferPointer(start: trial, count: count))
                 if left < fewest {
                     fewest = left
                     best = mode
                     swap(&trial, &kept)
                 }
             }
-            let prediction = best == .none ? old : UnsafeBufferPointer(start: kept + context, count: count)
-            differences.append(new: new, predicted: prediction)
-        } else {
-            differences.append(new: new, predicted: old)
+        }
+        let prediction = best == .none ? old : UnsafeBufferPointer(start: kept, count: count)
+        differences.append(new: new, predicted: prediction)
+        if best != .none, fewest > 0, let corrected = new.baseAddress {
+            if last != best { predict(best) }
+            targets.learn(from: corrected)
         }
         raw[Self.mode].append(best.rawValue)
     }
@@ -227,6 +291,7 @@ struct ChapterEncoder: ~Copyable {
         for body in ordered where !body.isEmpty { try write(body) }
         for index in raw.indices { raw[index].removeAll(keepingCapacity: true) }
         chapterStart = at
+        targets.forget()
         progress(at)
     }
 }
@@ -237,24 +302,31 @@ struct PredictedParts {
     private static let joinedGap: Int64 = 4096
 
     let map: AddressMap
+    let names: AddressMap
     /// Entries to send; empty when the covers fit one part and imply the map.
     private let explicit: [AddressMap.Entry]
 
     init(_ file: PredictedPlan) {
         var entries: [AddressMap.Entry] = []
+        var names: [AddressMap.Entry] = []
         var at: Int64 = 0
         for cover in file.covers {
             AddressMap.entries(
                 coverLength: Int64(cover.length), baseOffset: Int64(cover.base), newOffset: at,
                 base: file.baseLayout, new: file.newLayout, into: &entries)
+            AddressMap.nameEntries(
+                coverLength: Int64(cover.length), baseOffset: Int64(cover.base), newOffset: at, symbols: file.symbols,
+                into: &names)
             at += Int64(cover.length + cover.literal)
         }
         if file.covers.count <= DeltaFormat.partCoverLimit {
             explicit = []
             map = AddressMap(entries)
+            self.names = AddressMap(names)
         } else {
             explicit = Self.reduce(AddressMap(entries).entries)
             map = AddressMap(explicit)
+            self.names = AddressMap([])
         }
     }
 

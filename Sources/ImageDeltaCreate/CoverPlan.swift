@@ -5,8 +5,14 @@ struct PlannedCover: Sendable, Equatable {
     var new: Int64
     var base: Int64
     var length: Int64
-    /// Index of the predicted file this stands for; its covers are its own.
-    var predicted: Int?
+    /// The predicted file or packed member this stands for; its covers are its own.
+    var special: Special?
+
+    enum Special: Sendable, Equatable {
+        /// Indices in the plan.
+        case predicted(Int)
+        case packed(Int)
+    }
 
     var newEnd: Int64 { new + length }
 }
@@ -20,6 +26,7 @@ struct PredictedPlan: Sendable {
     var base: Int64
     var baseLayout: ExecutableLayout
     var newLayout: ExecutableLayout
+    var symbols: [MovedSymbols]
     var covers: [AlignedCover]
 }
 
@@ -38,6 +45,7 @@ struct CoverPlan: Sendable {
 
     private(set) var covers: [PlannedCover] = []
     private(set) var predicted: [PredictedPlan] = []
+    private(set) var packed: [PackedPlan] = []
 
     let space: BaseSpace
     let new: MappedFile
@@ -50,7 +58,7 @@ struct CoverPlan: Sendable {
     /// Adds a plain cover that starts at or after the end of the last one.
     mutating func add(new start: Int64, base: Int64, length: Int64) {
         guard length > 0 else { return }
-        if let last = covers.last, last.predicted == nil {
+        if let last = covers.last, last.special == nil {
             let gap = start - last.newEnd
             if gap == base - (last.base + last.length), gap <= Self.bridge,
                 space.starts.isEmpty || space.layer(holding: last.base) == space.layer(holding: base)
@@ -59,7 +67,7 @@ struct CoverPlan: Sendable {
                 return
             }
         }
-        covers.append(PlannedCover(new: start, base: base, length: length, predicted: nil))
+        covers.append(PlannedCover(new: start, base: base, length: length, special: nil))
     }
 
     /// Covers a member's headers with those of a base member.
@@ -89,7 +97,7 @@ struct CoverPlan: Sendable {
             covers.append(
                 PlannedCover(
                     new: member.contentOffset, base: base.contentOffset, length: member.contentSize,
-                    predicted: predicted.count))
+                    special: .predicted(predicted.count)))
             predicted.append(plan)
             return
         }
@@ -106,6 +114,17 @@ struct CoverPlan: Sendable {
             }
             at += length + Int64(cover.literal)
         }
+    }
+
+    /// Covers a packed member: its header like that of its base, its stream and trailer by their content.
+    mutating func addPacked(_ plan: PackedPlan, of member: TarMember, from base: BaseMember?) {
+        let header = Int64(plan.packed.stream.lowerBound)
+        if let base, base.member.contentSize >= header {
+            add(new: member.contentOffset, base: base.contentOffset, length: header)
+        }
+        covers.append(
+            PlannedCover(new: plan.new, base: 0, length: plan.length, special: .packed(packed.count)))
+        packed.append(plan)
     }
 
     private func isWorthwhile(_ cover: AlignedCover, at start: Int64, base: Int64) -> Bool {
@@ -141,7 +160,18 @@ struct CoverPlan: Sendable {
         }
         return PredictedPlan(
             new: member.contentOffset, length: member.contentSize, base: base.contentOffset, baseLayout: old,
-            newLayout: fresh, covers: covers)
+            newLayout: fresh, symbols: movedSymbols(member, base), covers: covers)
+    }
+
+    /// Symbol tables that both files have.
+    private func movedSymbols(_ member: TarMember, _ base: BaseMember) -> [MovedSymbols] {
+        let old = SymbolTable.tables(
+            elf: UnsafeRawBufferPointer(space.slice(base.contentOffset, base.member.contentSize)))
+        let fresh = SymbolTable.tables(
+            elf: UnsafeRawBufferPointer(new.slice(member.contentOffset, member.contentSize)))
+        return [(old.dynamic, fresh.dynamic), (old.full, fresh.full)].compactMap { old, fresh in
+            if let old, let fresh { MovedSymbols(base: old, newNames: fresh.names) } else { nil }
+        }
     }
 
     /// Puts covers found in the gaps between the present ones in their places.
@@ -164,8 +194,14 @@ struct CoverPlan: Sendable {
     func usedRuns(slack: Int64, apart barriers: [Int64]) -> [DeltaHeader.Run] {
         var ranges: [DeltaHeader.Run] = []
         for cover in covers {
-            guard let index = cover.predicted else {
-                ranges.append(DeltaHeader.Run(offset: cover.base, length: cover.length))
+            guard case .predicted(let index) = cover.special else {
+                if case .packed(let index) = cover.special {
+                    if let base = packed[index].base {
+                        ranges.append(DeltaHeader.Run(offset: base.offset, length: base.length))
+                    }
+                } else {
+                    ranges.append(DeltaHeader.Run(offset: cover.base, length: cover.length))
+                }
                 continue
             }
             let plan = predicted[index]

@@ -3,9 +3,10 @@ import ImageDelta
 
 /// Makes a delta from base layers to a new layer, all given as plain tar files.
 ///
-/// Memory: the inputs are mapped, not read, and their pages can be taken back by the kernel at any time;
-/// of its own it needs at most four times ``alignmentWindow`` per task (suffix arrays), 128 MiB for the
-/// search over the whole base, the compressors' tables, and about 32 bytes per cover.
+/// Memory: below 1 GiB whatever the input, with two tasks. The inputs are mapped and their pages given back after
+/// every 192 MiB read; a suffix array takes four times ``alignmentWindow`` per task, which is most of it. After that
+/// the search over the whole base takes at most 128 MiB, the compressors' tables about 300 MiB. The contents of
+/// packed files held at once are bounded too. About 32 bytes per cover and 1 KiB per file come on top.
 public struct DeltaCreate: Sendable {
     /// Bytes of a base file that are sorted at once; a larger file is aligned piece by piece.
     public static let alignmentWindow: Int64 = 48 << 20
@@ -46,8 +47,9 @@ public struct DeltaCreate: Sendable {
         guard basePaths.count <= DeltaFormat.baseLayerLimit else {
             throw DeltaError(.limit, "\(basePaths.count) base layers, at most \(DeltaFormat.baseLayerLimit)")
         }
-        let space = BaseSpace(try basePaths.map { try MappedFile(path: $0) })
-        let new = try MappedFile(path: newPath)
+        let budget = PageBudget()
+        let space = BaseSpace(try basePaths.map { try MappedFile(path: $0, budget: budget) })
+        let new = try MappedFile(path: newPath, budget: budget)
         guard space.size <= DeltaFormat.spaceLimit, Int64(new.count) <= DeltaFormat.spaceLimit else {
             throw DeltaError(.limit, "inputs above \(ByteCount(DeltaFormat.spaceLimit))")
         }
@@ -57,8 +59,11 @@ public struct DeltaCreate: Sendable {
         let matches = try await MemberMatcher(
             space: space, bases: bases.members, new: new, members: members, effort: effort, width: width
         ).run()
+        let packed = try await PackedSearch(
+            space: space, bases: bases.members, new: new, members: members, effort: effort, width: width
+        ).run(matches)
         var plan = CoverPlan(space: space, new: new)
-        try await align(members, matches, bases.members, into: &plan)
+        try await align(members, matches, packed, bases.members, into: &plan)
         if plan.uncovered > 0, space.size > 0 {
             let index = AnchorIndex(space)
             plan.fillGaps { index.covers(of: new, start: $0, end: $1) }
@@ -79,10 +84,11 @@ public struct DeltaCreate: Sendable {
     }
 
     private func align(
-        _ members: [TarMember], _ matches: [MemberMatcher.Match], _ bases: [BaseMember], into plan: inout CoverPlan
+        _ members: [TarMember], _ matches: [MemberMatcher.Match], _ packed: [Int: PackedPlan], _ bases: [BaseMember],
+        into plan: inout CoverPlan
     ) async throws {
         var jobs: [Job] = []
-        for (number, match) in matches.enumerated() where match.copy == nil {
+        for (number, match) in matches.enumerated() where match.copy == nil && packed[number] == nil {
             guard let base = match.base else { continue }
             jobs += pieces(number, base, size: members[number].contentSize, baseSize: bases[base].member.contentSize)
         }
@@ -107,6 +113,8 @@ public struct DeltaCreate: Sendable {
             if let header = match.header { plan.addHeader(of: member, from: bases[header]) }
             if let copy = match.copy {
                 plan.addCopy(of: member, from: bases[copy])
+            } else if let packed = packed[number] {
+                plan.addPacked(packed, of: member, from: match.base.map { bases[$0] })
             } else if let base = match.base, let covers = aligned[number] {
                 plan.addAligned(covers, of: member, from: bases[base])
             }
@@ -139,9 +147,7 @@ public struct DeltaCreate: Sendable {
     ) throws -> [AlignedCover] {
         let bytes = new.slice(member.contentOffset + job.newRange.lowerBound, Int64(job.newRange.count))
         let window = space.slice(base.contentOffset + job.baseRange.lowerBound, Int64(job.baseRange.count))
-        var covers =
-            effort.sortsSuffixes
-            ? Aligner.align(bytes, with: try SuffixSearch(window)) : Aligner.align(bytes, with: AnchorSearch(window))
+        var covers = try Aligner.align(bytes, with: window, effort: effort)
         for index in covers.indices { covers[index].base += Int(job.baseRange.lowerBound) }
         return covers
     }
@@ -165,7 +171,7 @@ public struct DeltaCreate: Sendable {
         let files = space.files + [new]
         let digests = try await concurrentMap(count: files.count, width: width) { index in
             var hasher = SHA256Hasher()
-            hasher.update(files[index].bytes)
+            files[index].forEachPiece { hasher.update(UnsafeRawBufferPointer($0)) }
             return hasher.finish()
         }
         var layers: [DeltaHeader.BaseLayer] = []

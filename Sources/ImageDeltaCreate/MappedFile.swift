@@ -9,9 +9,12 @@ import ImageDelta
 final class MappedFile: @unchecked Sendable {
     let path: String
     let bytes: UnsafeRawBufferPointer
+    /// What the pages of a file count against; memory of this program's own is in none.
+    private let budget: PageBudget?
 
-    init(path: String) throws(DeltaError) {
+    init(path: String, budget: PageBudget) throws(DeltaError) {
         self.path = path
+        self.budget = budget
         do throws(FileSystemError) {
             let file = try ReadableFile(path: path)
             let size = Int(try file.status().size)
@@ -22,25 +25,46 @@ final class MappedFile: @unchecked Sendable {
             guard let address = mmap(nil, size, PROT_READ, MAP_PRIVATE, file.descriptor, 0), address != MAP_FAILED
             else { throw FileSystemError(operation: "map", path: path, errno: errno) }
             bytes = UnsafeRawBufferPointer(start: address, count: size)
+            budget.add(address, size)
         } catch {
             throw DeltaError(.inputOutput, error.message)
         }
     }
 
+    /// Bytes of this program's own.
+    init(bytes own: [UInt8]) throws(DeltaError) {
+        path = ""
+        budget = nil
+        guard !own.isEmpty else {
+            bytes = UnsafeRawBufferPointer(start: nil, count: 0)
+            return
+        }
+        let address = mmap(nil, own.count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        guard let address, address != MAP_FAILED else {
+            throw DeltaError(.limit, "no memory for \(own.count) bytes")
+        }
+        own.withUnsafeBytes { address.copyMemory(from: $0.baseAddress ?? UnsafeRawPointer(address), byteCount: $0.count) }
+        bytes = UnsafeRawBufferPointer(start: address, count: own.count)
+    }
+
     deinit {
-        if let address = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: address), bytes.count) }
+        guard let address = bytes.baseAddress else { return }
+        budget?.remove(address)
+        munmap(UnsafeMutableRawPointer(mutating: address), bytes.count)
     }
 
     var count: Int { bytes.count }
 
     func slice(_ offset: Int64, _ length: Int64) -> UnsafeBufferPointer<UInt8> {
-        UnsafeRawBufferPointer(rebasing: bytes[Int(offset)..<Int(offset + length)]).assumingMemoryBound(to: UInt8.self)
+        budget?.touch(Int(length))
+        return UnsafeRawBufferPointer(rebasing: bytes[Int(offset)..<Int(offset + length)]).assumingMemoryBound(to: UInt8.self)
     }
 
-    /// Lets the kernel take the pages back; they are read again when needed.
-    func release() {
-        if let address = bytes.baseAddress {
-            madvise(UnsafeMutableRawPointer(mutating: address), bytes.count, MADV_DONTNEED)
+    /// The whole file, piece by piece.
+    func forEachPiece(_ body: (UnsafeBufferPointer<UInt8>) -> Void) {
+        let piece: Int64 = 16 << 20
+        for start in stride(from: Int64(0), to: Int64(count), by: Int(piece)) {
+            body(slice(start, min(piece, Int64(count) - start)))
         }
     }
 

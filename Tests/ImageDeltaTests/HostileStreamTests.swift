@@ -24,8 +24,12 @@ import Testing
     /// Zigzag of a signed number, as the control stream holds it.
     static func signed(_ value: Int64) -> Int64 { (value << 1) ^ (value >> 63) }
 
-    /// A predicted file of 1,000 bytes up to its map: no segments on either side.
-    static let file: [Int64] = [0, 0, 1_000, 0, 62, 0, 0]
+    /// A predicted file of 1,000 bytes up to its map: no segments, unwind index or symbol tables on either side.
+    static let file: [Int64] = [0, 0, 0, 1_000, 0, 62, 0, 0, 0, 0, 0]
+    /// Level 9, one block of five symbols, no exceptions.
+    static let recipe: [Int64] = [18, 1, 10, 0]
+    /// A packed member of ten bytes with ten bytes of content, up to its covers.
+    static let packed: [Int64] = [0, 0, 1, 0, 10, 10] + recipe
     static let segment: [Int64] = [0, 5_000, 4_096, 5_000]
 
     static let cases: [Case] = [
@@ -45,14 +49,57 @@ import Testing
         Case(name: "empty run", reason: .malformed, control: [1_000, 0, 0], gap: [0], run: [0]),
         Case(name: "run without values", reason: .truncated, control: [1_000, 0, 0], gap: [5], run: [9], value: 8),
         Case(name: "gap without a run", reason: .truncated, control: [1_000, 0, 0], gap: [5]),
-        Case(name: "predicted file too long", reason: .limit, control: [0, 0, 1_001]),
-        Case(name: "predicted file of nothing", reason: .malformed, control: [0, 0, 0]),
-        Case(name: "predicted base behind the base", reason: .limit, control: [0, 0, 1_000, signed(10_000)]),
-        Case(name: "predicted base before the base", reason: .limit, control: [0, 0, 1_000, signed(-1)]),
-        Case(name: "unknown machine", reason: .malformed, control: [0, 0, 1_000, 0, 3]),
-        Case(name: "machine of 2^60", reason: .limit, control: [0, 0, 1_000, 0, huge]),
-        Case(name: "too many segments", reason: .limit, control: [0, 0, 1_000, 0, 62, 65]),
-        Case(name: "segment beyond 2^48", reason: .limit, control: [0, 0, 1_000, 0, 62, 1, 0, 1 << 49]),
+        Case(name: "predicted file too long", reason: .limit, control: [0, 0, 0, 1_001]),
+        Case(name: "predicted file of nothing", reason: .malformed, control: [0, 0, 0, 0]),
+        Case(name: "predicted base behind the base", reason: .limit, control: [0, 0, 0, 1_000, signed(10_000)]),
+        Case(name: "predicted base before the base", reason: .limit, control: [0, 0, 0, 1_000, signed(-1)]),
+        Case(name: "unknown machine", reason: .malformed, control: [0, 0, 0, 1_000, 0, 3]),
+        Case(name: "machine of 2^60", reason: .limit, control: [0, 0, 0, 1_000, 0, huge]),
+        Case(name: "too many segments", reason: .limit, control: [0, 0, 0, 1_000, 0, 62, 65]),
+        Case(name: "segment beyond 2^48", reason: .limit, control: [0, 0, 0, 1_000, 0, 62, 1, 0, 1 << 49]),
+        Case(name: "unwind table beyond 2^48", reason: .limit, control: [0, 0, 0, 1_000, 0, 62, 0, 1 << 49]),
+        Case(name: "too many symbol tables", reason: .limit, control: Array(file.dropLast()) + [5]),
+        Case(name: "symbol table beyond 2^48", reason: .limit, control: Array(file.dropLast()) + [1, 1 << 49]),
+        Case(name: "unknown special record", reason: .limit, control: [0, 0, 2]),
+        Case(name: "packed flags", reason: .limit, control: [0, 0, 1, 4]),
+        Case(name: "packed content of nothing", reason: .limit, control: [0, 0, 1, 0, 0, 10]),
+        Case(name: "packed content above 4 MiB", reason: .limit, control: [0, 0, 1, 0, 5 << 20, 10]),
+        Case(name: "packed member beyond its chapter", reason: .limit, control: [0, 0, 1, 0, 100, 1_001]),
+        Case(name: "packed trailer beyond its chapter", reason: .limit, control: [0, 0, 1, 2, 100, 993]),
+        Case(name: "packed content 129 times its stream", reason: .limit, control: [0, 0, 1, 0, 1_290, 10]),
+        Case(name: "packed base behind the base", reason: .limit, control: [0, 0, 1, 1, 10, 10, signed(10_000)]),
+        Case(name: "packed base before the base", reason: .limit, control: [0, 0, 1, 1, 10, 10, signed(-1)]),
+        Case(name: "packed base reaching behind", reason: .limit, control: [0, 0, 1, 1, 10, 10, signed(9_000), 1_001]),
+        Case(name: "packed base content too large", reason: .limit, control: [0, 0, 1, 1, 10, 10, 0, 9, 5 << 20]),
+        Case(name: "packed base of nothing", reason: .malformed, control: [0, 0, 1, 1, 10, 10, 0, 0, 10]),
+        Case(
+            name: "packed base that is no deflate stream", reason: .wrongBase,
+            control: [0, 0, 1, 1, 10, 10, 0, 9, 10] + recipe + [10, 0, 0]),
+        Case(name: "level 0", reason: .malformed, control: [0, 0, 1, 0, 10, 10, 1]),
+        Case(name: "level 10", reason: .limit, control: [0, 0, 1, 0, 10, 10, 20]),
+        Case(name: "too many blocks", reason: .limit, control: [0, 0, 1, 0, 10, 10, 18, huge]),
+        Case(name: "block with too many symbols", reason: .limit, control: [0, 0, 1, 0, 10, 10, 18, 1, huge]),
+        Case(name: "too many exceptions", reason: .limit, control: [0, 0, 1, 0, 10, 10, 18, 1, 20, huge]),
+        Case(
+            name: "exception of two bytes", reason: .malformed, control: [0, 0, 1, 0, 10, 10, 18, 1, 20, 1, 0, 2]),
+        Case(
+            name: "exception that repeats itself", reason: .malformed,
+            control: [0, 0, 1, 0, 10, 10, 18, 1, 20, 1, 0, 3, 0]),
+        Case(
+            name: "exception before the content", reason: .malformed,
+            control: [0, 0, 1, 0, 10, 10, 18, 1, 20, 1, 0, 3, 1, 0, 10], literal: 10),
+        Case(name: "packed cover beyond its content", reason: .limit, control: packed + [11]),
+        Case(name: "packed cover behind the base", reason: .limit, control: packed + [10, 0, signed(9_991)]),
+        Case(name: "packed literal beyond its content", reason: .limit, control: packed + [5, 6]),
+        Case(name: "empty packed cover", reason: .malformed, control: packed + [0, 0]),
+        Case(name: "packed content without bytes", reason: .truncated, control: packed + [0, 10], literal: 9),
+        Case(name: "blocks that end early", reason: .malformed, control: packed + [0, 10], literal: 10),
+        Case(
+            name: "blocks beyond the content", reason: .malformed,
+            control: [0, 0, 1, 0, 10, 10, 18, 1, 40, 0, 0, 10], literal: 10),
+        Case(
+            name: "another length than stated", reason: .malformed,
+            control: [0, 0, 1, 0, 1_000, 900, 18, 1, 2 * 5 + 1, 0, 0, 1_000], literal: 1_000),
         Case(name: "map larger than the file", reason: .limit, control: file + [1_001]),
         Case(name: "map of 2^60", reason: .limit, control: file + [huge]),
         Case(name: "map address beyond 2^48", reason: .limit, control: file + [1, 1 << 49]),
@@ -68,13 +115,13 @@ import Testing
         Case(
             name: "block without a mode", reason: .truncated, control: file + [0, 1, 1_000, 0, 0]),
         Case(
-            name: "unknown mode", reason: .malformed, control: file + [0, 1, 1_000, 0, 0], mode: [3]),
+            name: "unknown mode", reason: .malformed, control: file + [0, 1, 1_000, 0, 0], mode: [6]),
         Case(
             name: "chapter ends inside a block", reason: .malformed, control: file + [0, 1, 1_000, 0, 0], output: 999,
             mode: [0]),
         Case(
             name: "right streams, wrong digest", reason: .outputMismatch,
-            control: [0, 0, 1_000, 0, 62, 1] + segment + [1] + segment + [0, 1, 1_000, 0, 0], mode: [1]),
+            control: [0, 0, 0, 1_000, 0, 62, 1] + segment + [0, 1] + segment + [0, 0, 0, 1, 1_000, 0, 0], mode: [1]),
     ]
 
     @Test(arguments: cases)
@@ -147,7 +194,7 @@ import Testing
             ("not a delta", Array("PK".utf8) + good), ("empty", []), ("only magic", Array(good.prefix(8))),
         ]
         var newer = good
-        newer[8] = 2
+        newer[8] = 3
         cases.append(("newer version", newer))
         var long = Array(good.prefix(9))
         long.appendVarint(Int64(DeltaFormat.headerLimit) + 1)
