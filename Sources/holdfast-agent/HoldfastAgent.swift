@@ -14,6 +14,8 @@ struct RootCommand: AsyncParsableCommand {
         discussion: """
             The daemon is `holdfast-agent run`; every other command asks it over its local socket.
             Exit codes are those of sysexits.h; the README lists them.
+
+            Example: holdfast-agent status
             """,
         subcommands: [
             RunCommand.self, StatusCommand.self, WhyCommand.self, ImportCommand.self, ReleasesCommand.self,

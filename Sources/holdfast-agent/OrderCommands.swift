@@ -98,7 +98,8 @@ struct ImportCommand: AsyncParsableCommand {
 
 struct RollbackCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "rollback", abstract: "Go back to the release before; needs no network.")
+        commandName: "rollback", abstract: "Go back to the release before; needs no network.",
+        discussion: "Example: holdfast-agent rollback --app shop")
 
     @OptionGroup var options: AgentOptions
     @Option(help: "Which app, when several run here.")
@@ -114,7 +115,8 @@ struct RollbackCommand: AsyncParsableCommand {
 
 struct LogsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "logs", abstract: "Print what a service writes.")
+        commandName: "logs", abstract: "Print what a service writes.",
+        discussion: "Example: holdfast-agent logs web --tail 100 --follow")
 
     @OptionGroup var options: AgentOptions
     @Argument(help: "The service.")
@@ -199,11 +201,13 @@ struct ProvisionCommand: AsyncParsableCommand {
 struct ConfigCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "config", abstract: "Check a configuration, print its schema or the defaults.",
+        discussion: "Example: holdfast-agent config check /etc/holdfast/agent.json",
         subcommands: [Check.self, Schema.self, Default.self])
 
     struct Check: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "check", abstract: "Read a configuration strictly.")
+            commandName: "check", abstract: "Read a configuration strictly.",
+            discussion: "Example: holdfast-agent config check /etc/holdfast/agent.json")
         @OptionGroup var output: OutputOptions
         @Argument(help: "The file.") var file: String
         func run() async throws {
@@ -213,7 +217,9 @@ struct ConfigCommand: AsyncParsableCommand {
     }
 
     struct Schema: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(commandName: "schema", abstract: "Print the JSON Schema.")
+        static let configuration = CommandConfiguration(
+            commandName: "schema", abstract: "Print the JSON Schema.",
+            discussion: "Example: holdfast-agent config schema > agent.schema.json")
         func run() async throws {
             Console(format: .json).result(AgentConfig.schema) { "" }
         }
@@ -221,7 +227,8 @@ struct ConfigCommand: AsyncParsableCommand {
 
     struct Default: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "default", abstract: "Print a configuration with every field at its default.")
+            commandName: "default", abstract: "Print a configuration with every field at its default.",
+            discussion: "Example: holdfast-agent config default > agent.json")
         func run() async throws {
             Console(format: .json).result(AgentConfig().json) { "" }
         }

@@ -7,7 +7,11 @@ import Model
 struct StatusCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "status", abstract: "Show what runs and what should run.",
-        discussion: "Exits with 1 when something is not as it should be; `why` says what.")
+        discussion: """
+                Exits with 1 when something is not as it should be; `why` says what.
+
+                Example: holdfast-agent status --output json
+                """)
 
     @OptionGroup var options: AgentOptions
 
@@ -54,7 +58,11 @@ struct StatusCommand: AsyncParsableCommand {
 struct WhyCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "why", abstract: "Say why the device is not, or not yet, as it should be.",
-        discussion: "Exits with 1 when there is a fault, with 0 when all is well or an update is on its way.")
+        discussion: """
+                Exits with 1 when there is a fault, with 0 when all is well or an update is on its way.
+
+                Example: holdfast-agent why
+                """)
 
     @OptionGroup var options: AgentOptions
 
@@ -79,7 +87,8 @@ struct WhyCommand: AsyncParsableCommand {
 
 struct ReleasesCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "releases", abstract: "List the releases that this device has verified.")
+        commandName: "releases", abstract: "List the releases that this device has verified.",
+        discussion: "Example: holdfast-agent releases --output json")
 
     @OptionGroup var options: AgentOptions
 
@@ -100,12 +109,14 @@ struct ReleasesCommand: AsyncParsableCommand {
 
 struct JournalCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "journal", abstract: "Read the agent's memory.", subcommands: [Show.self],
+        commandName: "journal", abstract: "Read the agent's memory.",
+        discussion: "Example: holdfast-agent journal show --limit 50", subcommands: [Show.self],
         defaultSubcommand: Show.self)
 
     struct Show: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "show", abstract: "Print desired states, steps and events, newest first.")
+            commandName: "show", abstract: "Print desired states, steps and events, newest first.",
+            discussion: "Example: holdfast-agent journal show --limit 50")
 
         @OptionGroup var options: AgentOptions
         @Option(help: "Rows of each kind, at most 2000.")

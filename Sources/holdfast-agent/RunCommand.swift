@@ -16,7 +16,11 @@ import ServiceSupport
 struct RunCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "run", abstract: "Run the agent until it is told to stop.",
-        discussion: "SIGTERM and SIGINT stop the agent and leave all workloads running.")
+        discussion: """
+            SIGTERM and SIGINT stop the agent and leave all workloads running.
+
+            Example: holdfast-agent run --config /etc/holdfast/agent.json
+            """)
 
     @Option(help: "Configuration file; see holdfast-agent config schema.")
     var config: String

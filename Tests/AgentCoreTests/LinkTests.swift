@@ -6,7 +6,7 @@ import Testing
 /// and HTTP/2, which neither the engine's socket nor the tunnel needs, added five.
 @Suite struct LinkTests {
     /// The executable beside the test bundle, whose path is among the arguments of whatever runs it.
-    private static let agent: String? = {
+    static let agent: String? = {
         let link = realpath("/proc/self/exe", nil)
         defer { free(link) }
         let candidates = (link.map { [String(cString: $0)] } ?? []) + CommandLine.arguments

@@ -149,8 +149,7 @@ import Trust
             let last = try #require(good.last)
             return try appended(good, try member(TarHeader(path: "./" + last.0), last.1))
         },
-        TarCase(name: "a million entries", code: "archive.too-many-entries") { good, _ in
-            // More than the limit is enough: the reader stops there.
+        TarCase(name: "one entry more than the limit", code: "archive.too-many-entries") { good, _ in
             let one = try special(.directory, "d/")
             return try appended(good, Array([[UInt8]](repeating: one, count: OCILimits.entries + 1).joined()))
         },
@@ -359,6 +358,27 @@ import Trust
         let bytes = try item.make(try members(of: path), entry.release)
         try FileSystem().replace(path, with: bytes, op: "test")
         try await expectRefusal(path, code: item.code, release: entry.release, scratch: fixture.directory)
+    }
+
+    /// The whole file of half a gigabyte: what lies behind the limit is not read, let alone kept.
+    @Test func aTarOfAMillionEntriesIsRefused() async throws {
+        let fixture = try BundleFixture()
+        let entry = try fixture.release()
+        let path = fixture.directory.file("bundle.tar")
+        try fixture.writer.write(BundlePlan([entry]), tar: path)
+        let good = try fixture.read(path)
+        let entries = 1_000_000
+        let perPiece = 2000
+        let piece = Array([[UInt8]](repeating: try Self.special(.directory, "d/"), count: perPiece).joined())
+        let file = open(path, O_WRONLY | O_TRUNC)
+        func add(_ bytes: [UInt8]) { #expect(write(file, bytes, bytes.count) == bytes.count) }
+        add(good.dropLast(TarEncoder.trailer.count))
+        for _ in 0..<entries / perPiece { add(piece) }
+        add(TarEncoder.trailer)
+        close(file)
+        #expect(try FileSystem().status(path)?.size ?? 0 > Int64(entries * 512))
+        try await expectRefusal(
+            path, code: "archive.too-many-entries", release: entry.release, scratch: fixture.directory)
     }
 
     @Test(arguments: folderCases)
