@@ -258,7 +258,8 @@ let package = Package(
         tests(
             "AgentCoreTests",
             [
-                "AgentCore", "AgentTestSupport", "Base", "Model", "OCI", "SQLite", "ServiceSupport", "Trust", logging, nioCore, nioPosix,
+                "AgentCore", "AgentTestSupport", "Base", "DockerEngine", "HTTPTestSupport", "Model", "OCI", "SQLite",
+                "ServiceSupport", "Trust", logging, nioCore, nioPosix,
             ]),
         tests(
             "CrashTests",

@@ -21,6 +21,12 @@ public struct DockerContainerEngine: ContainerEngine {
     public func version() async throws(EngineFailure) -> EngineVersion {
         try await sorted { () async throws(EngineError) in
             let version = try await client.version()
+            // Its Docker-compatible API renames images and differs in what the agent reads of containers.
+            guard version.component?.hasPrefix("Podman") != true else {
+                throw EngineError(
+                    .version, operation: "use the engine \(version.engine)",
+                    detail: "it is Podman, whose Docker-compatible API is not close enough for signed images")
+            }
             let info = try await client.info()
             guard !info.usesContainerdImageStore else {
                 throw EngineError(

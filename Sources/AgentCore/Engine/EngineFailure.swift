@@ -19,7 +19,7 @@ public struct EngineFailure: CodedError, Hashable {
         case noSpace = "no-space"
         /// What was loaded does not have the digest that was signed.
         case digestMismatch = "digest-mismatch"
-        /// The engine's API is older than the oldest that this agent speaks.
+        /// The engine's API is older than the oldest that this agent speaks, or the engine is of another kind.
         case unsupported
         /// The engine answered with a server error.
         case server
@@ -67,6 +67,7 @@ public struct EngineFailure: CodedError, Hashable {
         case .portInUse:
             "find what holds the port: ss -ltnp; if nothing does, restart the engine: systemctl restart docker"
         case .noSpace: "free space where the engine keeps its data"
+        case .unsupported: "let engine.socket name a Docker Engine with API 1.41 or newer that keeps its own layers"
         default: nil
         }
     }

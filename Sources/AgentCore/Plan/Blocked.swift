@@ -80,7 +80,10 @@ public struct Blocked: Hashable, Sendable {
 extension Blocked: CustomStringConvertible {
     public var description: String {
         switch reason {
-        case .engineSilent(let failure): "the container engine does not answer: \(failure.detail)"
+        case .engineSilent(let failure):
+            failure.reason == .unsupported
+                ? "the container engine cannot be used: \(failure.detail)"
+                : "the container engine does not answer: \(failure.detail)"
         case .missingContent(let release, let blobs):
             "\(blobs.count) blobs of \(release) are missing from the store, first \(blobs.first?.short ?? "-")"
         case .invalidRelease(let words): words
