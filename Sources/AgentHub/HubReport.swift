@@ -94,7 +94,11 @@ extension HubService {
                     code: "hub-link.refused", message: standing.refusal, hint: "enrol with a new token",
                     isProgress: false))
         case .enrolled:
-            if condition.lastError != nil { reasons.append(contentsOf: away("the hub at \(standing.host) is away")) }
+            if condition.lastError != nil {
+                let words =
+                    isAway ? "the hub at \(standing.host) is away" : "what the hub at \(standing.host) says cannot be taken"
+                reasons.append(contentsOf: away(words))
+            }
             for error in [condition.witnessTrouble, condition.rotationTrouble].compactMap({ $0 }) {
                 reasons.append(LocalReason(error))
             }
@@ -105,14 +109,18 @@ extension HubService {
         return reasons
     }
 
+    /// Whether the last trouble is that no answer came: the device goes on without, and no fault is said.
+    private var isAway: Bool {
+        (condition.lastError as? HubLinkError).map { [.unreachable, .busy].contains($0.reason) } ?? false
+    }
+
     private func away(_ words: String) -> [LocalReason] {
         guard let error = condition.lastError else {
             return [LocalReason(code: "hub-link.asking", message: words, hint: nil, isProgress: true)]
         }
-        let passing = (error as? HubLinkError).map { [.unreachable, .busy].contains($0.reason) } ?? false
         return [
             LocalReason(
-                code: error.code, message: "\(words): \(error.message)", hint: error.hint, isProgress: passing)
+                code: error.code, message: "\(words): \(error.message)", hint: error.hint, isProgress: isAway)
         ]
     }
 }

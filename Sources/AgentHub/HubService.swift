@@ -280,14 +280,21 @@ public actor HubService {
             try end(), tag: session.isSettled ? session.tag : nil, isUpdating: await environment.isUpdating())
         session.isAnswered = true
         try answered(interval: answer.schedule.interval)
+        var trouble: (any Error)?
         if case .state(let state, let tag, _, _) = answer {
             session.isSettled = false
-            try await act(on: state, client, poll)
-            (session.tag, session.isSettled) = (tag, true)
+            do {
+                try await act(on: state, client, poll)
+                (session.tag, session.isSettled) = (tag, true)
+            } catch {
+                trouble = error
+            }
         } else {
             await lookAtAudit(client)
         }
+        // A key is changed whatever becomes of releases.
         await changeKeyIfDue(client, asked: answer.asksForKey)
+        if let trouble { throw trouble }
         return pacer.waitAfterAnswer(
             nextPoll: answer.schedule.next, interval: answer.schedule.interval, using: &generator)
     }
@@ -312,6 +319,9 @@ public actor HubService {
         try await environment.journal.relabel(state.labels)
         await look(key: state.auditKey, size: state.auditSize, client)
         try await follow(state.descriptor, client)
+        // A hub that has nothing published, or whose director has said nothing yet, has nothing for this device.
+        let hasDirector = try await environment.journal.trustState()?.director != nil
+        guard state.release.timestamp > 0, !hasDirector || state.director.timestamp > 0 else { return }
         let ticket = try await ticket(client)
         try await poll.take(ticket: ticket) { [self] in try await end() }
     }
