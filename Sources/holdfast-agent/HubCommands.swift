@@ -91,7 +91,7 @@ struct EnrolCommand: AsyncParsableCommand {
 struct HubCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "hub", abstract: "Look at the hub that this device joined, poll it now, or leave it.",
-        subcommands: [Status.self, Poll.self, Leave.self])
+        discussion: "Example: holdfast-agent hub status", subcommands: [Status.self, Poll.self, Leave.self])
 
     struct Status: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
@@ -107,7 +107,8 @@ struct HubCommand: AsyncParsableCommand {
 
     struct Poll: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "poll", abstract: "Ask the hub now rather than at the device's next slot.")
+            commandName: "poll", abstract: "Ask the hub now rather than at the device's next slot.",
+            discussion: "Example: holdfast-agent hub poll")
         @OptionGroup var options: AgentOptions
 
         func run() async throws {
@@ -119,7 +120,11 @@ struct HubCommand: AsyncParsableCommand {
     struct Leave: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "leave", abstract: "Forget the hub: tunnel, keys and reports that wait.",
-            discussion: "What runs keeps running, and the device's trust in releases stays. Remove it on the hub too.")
+            discussion: """
+                What runs keeps running, and the device's trust in releases stays. Remove it on the hub too.
+
+                Example: holdfast-agent hub leave
+                """)
         @OptionGroup var options: AgentOptions
 
         func run() async throws {

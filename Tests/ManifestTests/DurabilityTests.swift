@@ -22,6 +22,9 @@ import Testing
         "Sources/ServiceSupport/JSONLogHandler.swift: write", "Sources/holdfast-agent/OrderCommands.swift: write",
         "Sources/holdfast-tuf/HoldfastTUF.swift: write", "Sources/AgentCore/Local/LocalServer.swift: unlink",
         "Sources/WireGuard/UserspaceDaemon.swift: unlink", "hub/Sources/HubHTTP/HTTPConnection.swift: write",
+        "Sources/PlainHTTP/Exchange.swift: write", "Sources/ImageDelta/DeflateWriter.swift: write",
+        "hub/Sources/HubDevices/DeviceDirectory.swift: remove",
+        "hub/Sources/HubServer/SelfSignedCertificate.swift: write",
     ]
 
     @Test func nothingChangesTheDiskBehindTheMonitorsBack() throws {
