@@ -59,8 +59,10 @@ struct CrashMatrix {
         self.scenario = scenario
         self.kind = kind
         stage = try Stage(clockIsTrusted: kind.clockIsTrusted)
+        // Before the stage is set: making a release anew puts its blobs where a scenario may have taken some away.
+        let signed = try scenario.signed(stage.bench)
         try await scenario.prepare(stage)
-        invariants = try await Invariants(stage, signed: scenario.signed(stage.bench))
+        invariants = try await Invariants(stage, signed: signed)
         memory = try stage.remember()
     }
 
