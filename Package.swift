@@ -8,7 +8,7 @@ import PackageDescription
 //   1  Base                                        clock, digest, file system, errors
 //   2  Model SQLite Archive HTTPFetch PlainHTTP    values and thin owners
 //   3  CLISupport ServiceSupport Trust OCI ImageDelta DockerEngine WireGuard Compose
-//   4  ReleaseBundle ImageDeltaCreate HubProtocol TransparencyLog
+//   4  TrustHTTP ReleaseBundle ImageDeltaCreate HubProtocol TransparencyLog
 //   5  AgentCore Operator HubCore HubHTTP
 //   6  AgentHub HubStore HubTokens
 //   7  HubAudit HubEnrolment HubReports
@@ -126,6 +126,7 @@ let package = Package(
         library("ServiceSupport", ["Base", "Model", logging]),
 
         // Floor 4
+        library("TrustHTTP", ["Base", "HTTPFetch", "Trust"]),
         library("ReleaseBundle", ["Base", "Model", "Archive", "OCI", "ImageDelta", "Trust"]),
         library("ImageDeltaCreate", ["Base", "ImageDelta", "CZstd", "CDivsufsort"]),
         library("TransparencyLog", ["Base", "Trust"]),
@@ -219,7 +220,7 @@ let package = Package(
                 argumentParser,
                 logging,
             ], path: "hub/Sources/holdfast-hub", swiftSettings: swiftSettings, linkerSettings: [releaseLink]),
-        executable("holdfast-tuf", ["Base", "Model", "CLISupport", "HTTPFetch", "Trust", argumentParser]),
+        executable("holdfast-tuf", ["Base", "Model", "CLISupport", "HTTPFetch", "Trust", "TrustHTTP", argumentParser]),
 
         // Tests
         .target(name: "TestSupport", dependencies: ["Base"], path: "Tests/TestSupport", swiftSettings: swiftSettings),
@@ -253,7 +254,7 @@ let package = Package(
             "DockerEngineTests",
             ["Base", "Model", "DockerEngine", "EngineTestSupport", "HTTPTestSupport", nioCore, nioPosix]),
         tests("PlainHTTPTests", ["Base", "HTTPTestSupport", "PlainHTTP", nioCore, nioHTTP1, nioPosix]),
-        tests("TrustTests", ["Base", "Model", "SQLite", "Trust"]),
+        tests("TrustTests", ["Base", "HTTPFetch", "Model", "SQLite", "Trust", "TrustHTTP", nioCore, nioPosix]),
         tests("SQLiteTests", ["Base", "SQLite"]),
         tests(
             "AgentCoreTests",

@@ -64,7 +64,12 @@ public final class ReadableFile: Sendable {
 
     /// The whole file, at most `limit` bytes; more is `EFBIG`.
     public func readAll(limit: Int) throws(FileSystemError) -> [UInt8] {
-        var bytes: [UInt8] = []
+        let size = try status().size
+        guard size <= limit else { throw FileSystemError(operation: "read", path: path, errno: EFBIG) }
+        // One byte more than there should be: a file that does not grow is then read in one piece.
+        var bytes = try read(at: 0, count: Int(size) + 1)
+        guard bytes.count > size else { return bytes }
+        guard bytes.count <= limit else { throw FileSystemError(operation: "read", path: path, errno: EFBIG) }
         while true {
             let chunk = try read(at: Int64(bytes.count), count: min(1 << 20, limit - bytes.count + 1))
             if chunk.isEmpty { return bytes }

@@ -14,23 +14,31 @@ public enum Hex {
 
     /// Nil for an odd length or a character that is no hex digit. Both cases are read.
     public static func decode(_ text: some StringProtocol) -> [UInt8]? {
-        let utf8 = Array(text.utf8)
-        guard utf8.count.isMultiple(of: 2) else { return nil }
-        var output: [UInt8] = []
-        output.reserveCapacity(utf8.count / 2)
-        for index in stride(from: 0, to: utf8.count, by: 2) {
-            guard let high = nibble(utf8[index]), let low = nibble(utf8[index + 1]) else { return nil }
-            output.append(high << 4 | low)
-        }
-        return output
+        var text = String(text)
+        return text.withUTF8 { decode(utf8: $0) }
     }
 
-    private static func nibble(_ character: UInt8) -> UInt8? {
-        switch character {
-        case 0x30...0x39: character - 0x30
-        case 0x61...0x66: character - 0x61 + 10
-        case 0x41...0x46: character - 0x41 + 10
-        default: nil
+    /// The same from the text's bytes.
+    public static func decode(utf8 text: UnsafeBufferPointer<UInt8>) -> [UInt8]? {
+        guard text.count.isMultiple(of: 2) else { return nil }
+        // Every digit is below 16: a bit above tells that one was none.
+        var seen: UInt8 = 0
+        let output = [UInt8](unsafeUninitializedCapacity: text.count / 2) { output, count in
+            for index in 0..<text.count / 2 {
+                let (high, low) = (nibble(text[2 * index]), nibble(text[2 * index + 1]))
+                seen |= high | low
+                output[index] = high << 4 | (low & 15)
+            }
+            count = text.count / 2
         }
+        return seen < 16 ? output : nil
+    }
+
+    /// 255 for what is no digit.
+    private static func nibble(_ character: UInt8) -> UInt8 {
+        let digit = character &- 0x30
+        if digit < 10 { return digit }
+        let letter = (character | 0x20) &- 0x61
+        return letter < 6 ? letter + 10 : 255
     }
 }

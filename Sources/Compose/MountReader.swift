@@ -1,3 +1,4 @@
+import Base
 import Model
 
 /// `volumes` in short and long form, and `tmpfs`.
@@ -137,8 +138,8 @@ enum MountReader {
 
     /// Without doubled or trailing slashes and `.`; nil when not absolute or with `..`.
     static func absolutePath(_ path: String) -> String? {
-        let parts = path.split(separator: "/")
-        guard path.hasPrefix("/"), !parts.contains("..") else { return nil }
+        let parts = Path.components(path)
+        guard Path.isAbsolute(path), !parts.contains("..") else { return nil }
         return "/" + parts.filter { $0 != "." }.joined(separator: "/")
     }
 }

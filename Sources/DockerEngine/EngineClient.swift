@@ -148,7 +148,7 @@ public final class EngineClient: Sendable {
 
     /// One path component: a name or an ID. Refuses what would change the route.
     static func component(_ text: String, _ operation: String) throws(EngineError) -> String {
-        guard !text.isEmpty, text != ".", text != "..", !text.contains("/") else {
+        guard !text.isEmpty, text != ".", text != "..", !text.utf8.contains(0x2F) else {
             throw EngineError(.argument, operation: operation, detail: "\"\(text)\" is no name or ID")
         }
         return Transport.percentEncode(text)

@@ -1,3 +1,5 @@
+import Base
+
 /// A strict RFC 8259 parser for untrusted bytes: bounded in size, depth and number of values,
 /// refusing duplicate keys, invalid UTF-8 and lone surrogates.
 ///
@@ -102,7 +104,7 @@ private struct JSONParser {
 
     private mutating func object(depth: Int) throws(JSONError) -> JSONValue {
         position += 1
-        var members: [String: JSONValue] = [:]
+        var members: JSONObject = [:]
         skipSpace()
         if take(0x7D) { return .object(members) }
         while true {

@@ -3,7 +3,7 @@ import Base
 /// Takes the fields of one JSON object one by one; what is left at the end is unknown and refused.
 struct ObjectReader {
     private(set) var path: String
-    private var members: [String: JSONValue]
+    private var members: JSONObject
 
     init(_ value: JSONValue, path: String) throws(ReleaseError) {
         guard case .object(let members) = value else { throw ReleaseError(.type, at: path, "expected an object") }
@@ -102,7 +102,12 @@ struct ObjectReader {
             throw ReleaseError(.limit, at: place(key), "\(entries.count) entries, at most \(limit)")
         }
         var result: [String: T] = [:]
-        for (name, entry) in entries { result[name] = try decode(entry, "\(place(key)).\(name)") }
+        for (name, entry) in entries {
+            // A table that Swift's equality makes smaller is not the one that was signed.
+            guard result.updateValue(try decode(entry, "\(place(key)).\(name)"), forKey: name) == nil else {
+                throw ReleaseError(.value, at: place(key), "names that differ in normalisation only: \(name)")
+            }
+        }
         return result
     }
 

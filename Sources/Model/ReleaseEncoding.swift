@@ -38,8 +38,6 @@ extension Release {
     }
 }
 
-private typealias JSONObject = [String: JSONValue]
-
 extension JSONValue {
     /// Absent rather than null: `nil` alone would be read as the JSON value.
     fileprivate static func some(_ value: JSONValue, unless isDefault: Bool) -> JSONValue? {

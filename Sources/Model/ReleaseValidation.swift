@@ -187,7 +187,7 @@ enum Check {
     /// An absolute path without `..`: it cannot lead out of where it points.
     static func absolutePath(_ path: String, at place: String) throws(ReleaseError) {
         try text(path, at: place, limit: ReleaseLimits.pathLength)
-        guard path.hasPrefix("/"), !path.split(separator: "/").contains("..") else {
+        guard Path.isAbsolute(path), !Path.components(path).contains("..") else {
             throw ReleaseError(.value, at: place, "\"\(path)\" is no absolute path without \"..\"")
         }
     }

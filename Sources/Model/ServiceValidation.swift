@@ -109,7 +109,7 @@ extension Service {
         var taken: [String: String] = [:]
         func occupy(_ target: String, _ place: String) throws(ReleaseError) {
             try Check.absolutePath(target, at: "\(place).target")
-            let key = "/" + target.split(separator: "/").filter { $0 != "." }.joined(separator: "/")
+            let key = "/" + Path.components(target).filter { $0 != "." }.joined(separator: "/")
             guard key != "/" else { throw ReleaseError(.value, at: "\(place).target", "cannot mount over /") }
             if let other = taken.updateValue(place, forKey: key) {
                 throw ReleaseError(.conflict, at: "\(place).target", "\"\(target)\" is taken by \(other)")

@@ -47,7 +47,7 @@ public struct ConfinedDirectory: FileTree {
     }
 
     public func list(_ folder: String) throws -> [String] {
-        guard let descriptor = try descend(folder.split(separator: "/")[...], whole: folder) else { return [] }
+        guard let descriptor = try descend(Path.components(folder)[...], whole: folder) else { return [] }
         // fdopendir takes the descriptor over.
         guard let handle = fdopendir(descriptor) else {
             close(descriptor)
@@ -70,7 +70,7 @@ public struct ConfinedDirectory: FileTree {
 
     private func openFile(_ path: String) throws -> ReadableFile? {
         guard Path.isPlainRelative(path) else { throw OCIError(.pathEscape, location, path) }
-        let components = path.split(separator: "/")
+        let components = Path.components(path)
         guard let name = components.last,
             let folder = try descend(components.dropLast(), whole: path)
         else { return nil }
@@ -191,9 +191,9 @@ public struct ArchiveTree: FileTree {
     }
 
     private static func resolve(_ target: String, from name: String, location: String) throws -> String {
-        guard !target.hasPrefix("/") else { throw OCIError(.pathEscape, location, "\(name) -> \(target)") }
-        var parts = name.split(separator: "/").dropLast().map(String.init)
-        for part in target.split(separator: "/") {
+        guard !Path.isAbsolute(target) else { throw OCIError(.pathEscape, location, "\(name) -> \(target)") }
+        var parts = Path.components(name).dropLast().map(String.init)
+        for part in Path.components(target) {
             switch part {
             case ".": continue
             case "..":
@@ -249,9 +249,8 @@ public struct ArchiveTree: FileTree {
     }
 
     public func list(_ folder: String) throws -> [String] {
-        let prefix = folder.isEmpty ? "" : folder + "/"
-        return members.keys.filter { $0.hasPrefix(prefix) && !$0.dropFirst(prefix.count).contains("/") }
-            .map { String($0.dropFirst(prefix.count)) }.sorted()
+        return members.keys.filter { folder.isEmpty ? !$0.utf8.contains(0x2F) : Path.parent($0) == folder }
+            .map { Path.name($0) }.sorted()
     }
 
     private func range(_ path: String) throws -> Range<Int64>? {

@@ -16,11 +16,7 @@ extension Workspace {
         var entries: [BundlePlan.Entry] = []
         for name in names {
             let stored = try release(name)
-            guard try isPublished(stored.target) else {
-                throw OperatorError(
-                    .notSigned, "\(name) waits for signatures",
-                    hint: "carry the folder to the other key holders and have them run: holdfast repo sign \(path)")
-            }
+            guard try isPublished(stored.target) else { throw waits(name) }
             entries.append(.init(release: stored.release, document: stored.document))
         }
         var omitted: Set<Digest> = []

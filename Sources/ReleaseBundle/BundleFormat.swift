@@ -30,7 +30,7 @@ public enum BundleFormat {
         case index: return 1
         default: break
         }
-        let parts = path.split(separator: "/", omittingEmptySubsequences: false)
+        let parts = Path.components(path, omittingEmpty: false)
         guard parts.count == 3 else { return nil }
         if parts[0] == "metadata", RepositoryName(rawValue: String(parts[1])) != nil, parts[2].hasSuffix(".json") {
             return 2

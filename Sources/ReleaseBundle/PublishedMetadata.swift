@@ -47,7 +47,7 @@ struct PublishedMetadata {
         throw BundleError(.metadata, folder, "\(names[0]) is missing")
     }
 
-    private func listed(in file: (name: String, bytes: [UInt8])) throws -> [String: JSONValue] {
+    private func listed(in file: (name: String, bytes: [UInt8])) throws -> JSONObject {
         guard let meta = try JSONValue(parsing: file.bytes)["signed"]?["meta"]?.object else {
             throw BundleError(.metadata, Path.join(folder, file.name), "no signed.meta")
         }

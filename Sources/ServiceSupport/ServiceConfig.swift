@@ -76,7 +76,7 @@ private struct ConfigReader<Config: ServiceConfig> {
     let name: String
     let lines: JSONLines
 
-    func read(_ members: [String: JSONValue], below prefix: [String], into config: inout Config) throws(ConfigError) {
+    func read(_ members: JSONObject, below prefix: [String], into config: inout Config) throws(ConfigError) {
         for (key, value) in members.sorted(by: { $0.key < $1.key }) {
             let path = prefix + [key]
             // The schema's address may stand in the file, for editors.

@@ -1,4 +1,5 @@
 import Base
+import Glibc
 
 /// Metadata from a folder: a stick, a checkout, a repository on this machine.
 public struct DirectoryFetcher: MetadataFetcher {
@@ -13,13 +14,15 @@ public struct DirectoryFetcher: MetadataFetcher {
     public func fetchMetadata(_ name: String, maxLength: Int) async throws -> [UInt8]? {
         // A role name is untrusted: encoded, it has no separator and cannot leave the folder.
         let file = Path.join(directory, MetadataName.encoded(name))
-        guard let status = try fileSystem.status(file) else { return nil }
-        guard status.kind == .file else {
-            throw TrustError(.metadataMalformed, name, "is no regular file")
+        do throws(FileSystemError) {
+            return try fileSystem.read(file, limit: maxLength)
+        } catch {
+            switch error.errno {
+            case ENOENT, ENOTDIR: return nil
+            case ELOOP, EINVAL: throw TrustError(.metadataMalformed, name, "is no regular file")
+            case EFBIG: throw TrustError(.tooLarge, name, "has more than the \(maxLength) bytes that are read")
+            default: throw error
+            }
         }
-        guard status.size <= maxLength else {
-            throw TrustError(.tooLarge, name, "has \(status.size) bytes, at most \(maxLength) are read")
-        }
-        return try fileSystem.read(file, limit: maxLength)
     }
 }

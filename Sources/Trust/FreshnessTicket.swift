@@ -71,7 +71,7 @@ public struct FreshnessTicket: Sendable, Equatable {
             keys = try root.keys(of: TopLevel.timestamp)
         }
         let ticket = try FreshnessTicket(payload: envelope.verified(type: payloadType, by: keys))
-        guard ticket.device == device else {
+        guard ticket.device.isExactly(device) else {
             throw TrustError(.ticketInvalid, "ticket", "is for device \(ticket.device), this is \(device)")
         }
         guard let nonce, nonce == ticket.nonce else {

@@ -1,4 +1,5 @@
 import Base
+import Glibc
 import Model
 
 /// A JSON document as one flat array of nodes over its bytes.
@@ -7,11 +8,15 @@ import Model
 /// a hundred allocations for each; the tape costs 16 bytes a value and materialises what is asked for.
 /// The parser is strict: RFC 8259, bounded depth and count, no duplicate keys, valid UTF-8, except that
 /// control characters may stand literally in strings, as OLPC canonical JSON writes them.
-final class JSONTape: Sendable {
+///
+/// `@unchecked Sendable`: bytes and nodes are written before `init` ends and never changed after.
+final class JSONTape: @unchecked Sendable {
     enum Kind: UInt8, Sendable { case null, bool, integer, fraction, string, escapedString, array, object }
 
     struct Node: Sendable {
         var kind: Kind
+        /// For objects: keys stand in strictly ascending UTF-8 order.
+        var isSorted: Bool
         /// First byte of the value; for strings, the first byte after the quote.
         var start: UInt32
         /// Bytes of the value; for strings, without quotes; for arrays and objects, elements or members.
@@ -21,27 +26,49 @@ final class JSONTape: Sendable {
     }
 
     let bytes: [UInt8]
-    let nodes: [Node]
+    /// From `malloc`.
+    let nodes: UnsafeBufferPointer<Node>
 
     init(parsing bytes: [UInt8], limits: TrustLimits = .standard) throws(JSONError) {
         guard bytes.count <= Int(UInt32.max) >> 1 else { throw JSONError(reason: .size, offset: bytes.count) }
-        var nodes: [Node] = []
-        nodes.reserveCapacity(min(bytes.count / 12 + 16, limits.jsonNodes))
-        var failure: JSONError?
-        bytes.withUnsafeBufferPointer { buffer in
+        let result = bytes.withUnsafeBufferPointer { buffer -> Result<UnsafeBufferPointer<Node>, JSONError> in
             var builder = TapeBuilder(bytes: buffer, depthLimit: limits.jsonDepth, nodeLimit: limits.jsonNodes)
             do throws(JSONError) {
-                try builder.document(into: &nodes)
+                return .success(try builder.document())
             } catch {
-                failure = error
+                return .failure(error)
             }
         }
-        if let failure { throw failure }
+        nodes = try result.get()
         self.bytes = bytes
-        self.nodes = nodes
     }
 
+    deinit { free(UnsafeMutablePointer(mutating: nodes.baseAddress)) }
+
     var root: JSONNode { JSONNode(tape: self, index: 0) }
+
+    /// The bytes of a string node without its quotes, as they stand.
+    fileprivate func withText<Value>(_ node: Node, _ body: (TapeOrder.Bytes) -> Value) -> Value {
+        bytes.withUnsafeBufferPointer { body(TapeOrder.slice(node, $0)) }
+    }
+
+    /// The first member of an object whose key is `wanted`.
+    fileprivate func member(of object: Int, _ wanted: TapeOrder.Bytes) -> Int? {
+        var position = object + 1
+        for _ in 0..<nodes[object].length {
+            if compare(position, wanted) == 0 { return position + 1 }
+            position = Int(nodes[position + 1].next)
+        }
+        return nil
+    }
+
+    /// Order of a string's UTF-8 bytes against `text`: negative, zero or positive.
+    fileprivate func compare(_ index: Int, _ text: TapeOrder.Bytes) -> Int {
+        let node = nodes[index]
+        guard node.kind == .escapedString else { return withText(node) { TapeOrder.order($0, text) } }
+        return bytes.withUnsafeBufferPointer { TapeOrder.decoded(node, $0) }
+            .withUnsafeBufferPointer { TapeOrder.order($0, text) }
+    }
 }
 
 /// The members of one object in key order, for many look-ups: built once, then a binary search each.
@@ -51,19 +78,27 @@ struct JSONIndex: Sendable {
 
     init(_ object: JSONNode) {
         tape = object.tape
-        members = object.isObject ? object.tape.sortedMembers(of: object.index).map(UInt32.init) : []
+        let tape = object.tape
+        members =
+            object.isObject
+            ? tape.bytes.withUnsafeBufferPointer {
+                TapeOrder.sortedMembers(of: object.index, nodes: tape.nodes, $0)
+            } : []
     }
 
     subscript(key: String) -> JSONNode? {
-        let wanted = Array(key.utf8)
-        var (low, high) = (0, members.count)
-        while low < high {
-            let middle = (low + high) / 2
-            let order = JSONNode(tape: tape, index: Int(members[middle])).compare(wanted)
-            if order == 0 { return JSONNode(tape: tape, index: Int(members[middle]) + 1) }
-            if order < 0 { low = middle + 1 } else { high = middle }
+        var key = key
+        let found = key.withUTF8 { wanted -> Int? in
+            var (low, high) = (0, members.count)
+            while low < high {
+                let middle = (low + high) / 2
+                let order = tape.compare(Int(members[middle]), wanted)
+                if order == 0 { return Int(members[middle]) + 1 }
+                if order < 0 { low = middle + 1 } else { high = middle }
+            }
+            return nil
         }
-        return nil
+        return found.map { JSONNode(tape: tape, index: $0) }
     }
 }
 
@@ -72,59 +107,43 @@ struct JSONNode: Sendable {
     let tape: JSONTape
     let index: Int
 
-    var kind: JSONTape.Kind { tape.nodes[index].kind }
+    private var node: JSONTape.Node { tape.nodes[index] }
+    var kind: JSONTape.Kind { node.kind }
 
     var string: String? {
-        let node = tape.nodes[index]
         switch node.kind {
-        case .string:
-            return String(decoding: tape.bytes[Int(node.start)..<Int(node.start + node.length)], as: UTF8.self)
-        case .escapedString: return String(decoding: decodedBytes(), as: UTF8.self)
-        default: return nil
+        case .string: tape.withText(node) { String(decoding: $0, as: UTF8.self) }
+        case .escapedString: String(decoding: decodedBytes(), as: UTF8.self)
+        default: nil
         }
     }
 
-    /// The bytes of a string as they stand in the document when it holds no escape.
-    func equals(_ text: [UInt8]) -> Bool {
-        let node = tape.nodes[index]
-        switch node.kind {
-        case .string:
-            guard Int(node.length) == text.count else { return false }
-            return tape.bytes[Int(node.start)..<Int(node.start + node.length)].elementsEqual(text)
-        case .escapedString: return decodedBytes() == text
-        default: return false
-        }
+    /// Whether this is a string of exactly these bytes.
+    func isText(_ text: StaticString) -> Bool {
+        guard node.kind == .string || node.kind == .escapedString else { return false }
+        return tape.compare(index, UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)) == 0
     }
 
-    /// Order of a string's UTF-8 bytes against `text`: negative, zero or positive.
-    fileprivate func compare(_ text: [UInt8]) -> Int {
-        let node = tape.nodes[index]
-        if node.kind == .escapedString {
-            return decodedBytes().withUnsafeBufferPointer { own in
-                text.withUnsafeBufferPointer { TapeBuilder.order(own, $0) }
-            }
-        }
-        return tape.bytes.withUnsafeBufferPointer { bytes in
-            let own = UnsafeBufferPointer(rebasing: bytes[Int(node.start)..<Int(node.start + node.length)])
-            return text.withUnsafeBufferPointer { TapeBuilder.order(own, $0) }
+    /// The bytes that a string writes in hexadecimal; nil for anything else.
+    var hexadecimal: [UInt8]? {
+        switch node.kind {
+        case .string: tape.withText(node) { Hex.decode(utf8: $0) }
+        case .escapedString: string.flatMap { Hex.decode($0) }
+        default: nil
         }
     }
 
     var integer: Int64? {
-        let node = tape.nodes[index]
         guard node.kind == .integer else { return nil }
-        return Int64(String(decoding: tape.bytes[Int(node.start)..<Int(node.start + node.length)], as: UTF8.self))
+        return tape.withText(node) { TapeOrder.integer($0) }
     }
 
-    var bool: Bool? {
-        let node = tape.nodes[index]
-        return node.kind == .bool ? node.length == 4 : nil
-    }
+    var bool: Bool? { node.kind == .bool ? node.length == 4 : nil }
 
     /// Number of elements or members; 0 for scalars.
     var count: Int {
         switch kind {
-        case .array, .object: Int(tape.nodes[index].length)
+        case .array, .object: Int(node.length)
         default: 0
         }
     }
@@ -135,14 +154,8 @@ struct JSONNode: Sendable {
     /// Member of an object, found by walking it.
     subscript(key: String) -> JSONNode? {
         guard kind == .object else { return nil }
-        let wanted = Array(key.utf8)
-        var position = index + 1
-        for _ in 0..<count {
-            let name = JSONNode(tape: tape, index: position)
-            if name.equals(wanted) { return JSONNode(tape: tape, index: position + 1) }
-            position = Int(tape.nodes[position + 1].next)
-        }
-        return nil
+        var key = key
+        return key.withUTF8 { tape.member(of: index, $0) }.map { JSONNode(tape: tape, index: $0) }
     }
 
     /// Elements of an array, in order; empty for other kinds.
@@ -170,10 +183,7 @@ struct JSONNode: Sendable {
         }
     }
 
-    fileprivate func decodedBytes() -> [UInt8] {
-        let node = tape.nodes[index]
-        return JSONEscapes.decode(tape.bytes[Int(node.start)..<Int(node.start + node.length)]) ?? []
-    }
+    private func decodedBytes() -> [UInt8] { tape.withText(node) { JSONEscapes.decode($0) ?? [] } }
 
     /// The value as a tree, for what is kept or handed on.
     var value: JSONValue {
@@ -181,14 +191,11 @@ struct JSONNode: Sendable {
         case .null: return .null
         case .bool: return .bool(bool ?? false)
         case .integer: return .integer(integer ?? 0)
-        case .fraction:
-            let node = tape.nodes[index]
-            let text = String(decoding: tape.bytes[Int(node.start)..<Int(node.start + node.length)], as: UTF8.self)
-            return .double(Double(text) ?? 0)
+        case .fraction: return .double(tape.withText(node) { Double(String(decoding: $0, as: UTF8.self)) } ?? 0)
         case .string, .escapedString: return .string(string ?? "")
         case .array: return .array(elements.map(\.value))
         case .object:
-            var members: [String: JSONValue] = [:]
+            var members = JSONObject()
             forEachMember { key, value in members[key.string ?? ""] = value.value }
             return .object(members)
         }
@@ -200,71 +207,95 @@ struct JSONNode: Sendable {
 extension JSONNode {
     /// OLPC canonical JSON of this value: what TUF signs.
     func canonical() throws(JSONError) -> [UInt8] {
-        var output: [UInt8] = []
-        let node = tape.nodes[index]
-        output.reserveCapacity(kind == .object ? tape.bytes.count : Int(node.length) + 2)
-        try writeCanonical(to: &output)
-        return output
-    }
-
-    private func writeCanonical(to output: inout [UInt8]) throws(JSONError) {
-        let node = tape.nodes[index]
-        let range = Int(node.start)..<Int(node.start + (node.kind == .object || node.kind == .array ? 0 : node.length))
-        switch node.kind {
-        case .null, .bool: output += tape.bytes[range]
-        // Written from its value, so that `-0` becomes `0`.
-        case .integer: output += String(integer ?? 0).utf8
-        case .fraction: throw JSONError(reason: .float, offset: Int(node.start))
-        case .string:
-            output.append(0x22)
-            output += tape.bytes[range]
-            output.append(0x22)
-        case .escapedString:
-            output.append(0x22)
-            for byte in decodedBytes() {
-                if byte == 0x22 || byte == 0x5C { output.append(0x5C) }
-                output.append(byte)
+        var failure: JSONError?
+        // The canonical form is never longer than what it was read from: white space goes, escapes get shorter.
+        let output = [UInt8](unsafeUninitializedCapacity: tape.bytes.count) { output, count in
+            tape.bytes.withUnsafeBufferPointer { bytes in
+                guard let start = output.baseAddress else { return }
+                var writer = CanonicalWriter(bytes: bytes, nodes: tape.nodes, next: start)
+                do throws(JSONError) {
+                    try writer.write(index)
+                } catch {
+                    failure = error
+                }
+                count = writer.next - start
             }
-            output.append(0x22)
-        case .array:
-            output.append(0x5B)
-            var position = index + 1
-            for element in 0..<Int(node.length) {
-                if element > 0 { output.append(0x2C) }
-                try JSONNode(tape: tape, index: position).writeCanonical(to: &output)
-                position = Int(tape.nodes[position].next)
-            }
-            output.append(0x5D)
-        case .object:
-            output.append(0x7B)
-            for (place, member) in tape.sortedMembers(of: index).enumerated() {
-                if place > 0 { output.append(0x2C) }
-                try JSONNode(tape: tape, index: member).writeCanonical(to: &output)
-                output.append(0x3A)
-                try JSONNode(tape: tape, index: member + 1).writeCanonical(to: &output)
-            }
-            output.append(0x7D)
         }
+        if let failure { throw failure }
+        return output
     }
 }
 
-extension JSONTape {
-    /// Indices of an object's keys in UTF-8 order.
-    fileprivate func sortedMembers(of object: Int) -> [Int] {
-        let count = Int(nodes[object].length)
-        var members: [Int] = []
-        members.reserveCapacity(count)
-        var position = object + 1
-        for _ in 0..<count {
-            members.append(position)
-            position = Int(nodes[position + 1].next)
+private struct CanonicalWriter {
+    let bytes: UnsafeBufferPointer<UInt8>
+    let nodes: UnsafeBufferPointer<JSONTape.Node>
+    /// Where the next byte goes. There is room: see `canonical()`.
+    var next: UnsafeMutablePointer<UInt8>
+
+    private mutating func put(_ byte: UInt8) {
+        next.pointee = byte
+        next += 1
+    }
+
+    private mutating func put(_ text: UnsafeBufferPointer<UInt8>) {
+        guard let start = text.baseAddress else { return }
+        next.update(from: start, count: text.count)
+        next += text.count
+    }
+
+    mutating func write(_ index: Int) throws(JSONError) {
+        let node = nodes[index]
+        switch node.kind {
+        case .null, .bool: put(TapeOrder.slice(node, bytes))
+        case .integer:
+            // `-0` is `0`; every other integer has one spelling only.
+            let text = TapeOrder.slice(node, bytes)
+            if text.count == 2, text[0] == 0x2D, text[1] == 0x30 { put(0x30) } else { put(text) }
+        case .fraction: throw JSONError(reason: .float, offset: Int(node.start))
+        case .string:
+            put(0x22)
+            put(TapeOrder.slice(node, bytes))
+            put(0x22)
+        case .escapedString:
+            put(0x22)
+            for byte in TapeOrder.decoded(node, bytes) {
+                if byte == 0x22 || byte == 0x5C { put(0x5C) }
+                put(byte)
+            }
+            put(0x22)
+        case .array:
+            put(0x5B)
+            var position = index + 1
+            for element in 0..<node.length {
+                if element > 0 { put(0x2C) }
+                try write(position)
+                position = Int(nodes[position].next)
+            }
+            put(0x5D)
+        case .object: try writeObject(index, node)
         }
-        bytes.withUnsafeBufferPointer { buffer in
-            if !TapeBuilder.isSorted(members, nodes: nodes, bytes: buffer) {
-                members.sort { TapeBuilder.compare($0, $1, nodes: nodes, bytes: buffer) < 0 }
+    }
+
+    private mutating func writeObject(_ index: Int, _ node: JSONTape.Node) throws(JSONError) {
+        put(0x7B)
+        if node.isSorted {
+            var position = index + 1
+            for member in 0..<node.length {
+                if member > 0 { put(0x2C) }
+                try write(position)
+                put(0x3A)
+                try write(position + 1)
+                position = Int(nodes[position + 1].next)
+            }
+        } else {
+            for (place, member) in TapeOrder.sortedMembers(of: index, nodes: nodes, bytes).enumerated() {
+                if place > 0 { put(0x2C) }
+                try write(Int(member))
+                put(0x3A)
+                try write(Int(member) + 1)
             }
         }
-        return members
+        put(0x7D)
     }
 }
 

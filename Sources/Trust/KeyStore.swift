@@ -114,15 +114,20 @@ public struct KeyStore: Sendable {
 
     private func load(_ name: String) throws -> PrivateKeyFile {
         try checkName(name)
-        guard let status = try fileSystem.status(path(name)) else {
+        guard let named = try fileSystem.status(path(name)) else {
             throw TrustError(.keyNotFound, name, "no such key in \(directory)")
         }
-        guard status.kind == .file, status.mode & 0o077 == 0 else {
+        guard named.kind == .file else { throw TrustError(.keyPermission, path(name), "is no plain file") }
+        try checkDirectory()
+        // The mode of the very file that is read, whatever takes its name meanwhile.
+        let file = try ReadableFile(path: path(name))
+        let mode = try file.status().mode
+        guard mode & 0o077 == 0 else {
             throw TrustError(
                 .keyPermission, path(name),
-                "mode is 0\(String(status.mode, radix: 8)): a key file must be readable by its owner only")
+                "mode is 0\(String(mode, radix: 8)): a key file must be readable by its owner only")
         }
-        return try PrivateKeyFile(parsing: fileSystem.read(path(name), limit: Self.fileLimit), name: name)
+        return try PrivateKeyFile(parsing: file.readAll(limit: Self.fileLimit), name: name)
     }
 }
 
@@ -161,7 +166,8 @@ struct PrivateKeyFile {
             let nonce = try SecureRandom.bytes(KeyEncryption.nonceBytes)
             let cost = KeyEncryption.Cost.standard
             let key = try KeyEncryption.derive(passphrase, salt: salt, cost: cost)
-            let sealed = try KeyEncryption.seal(seed, key: key, nonce: nonce, authenticated: Array(publicKey.value.utf8))
+            let sealed = try KeyEncryption.seal(
+                seed, key: key, nonce: nonce, authenticated: Array(publicKey.value.utf8))
             fields["protection"] = "passphrase"
             fields["kdf"] = [
                 "name": "scrypt", "n": .integer(cost.n), "r": .integer(cost.r), "p": .integer(cost.p),
@@ -191,8 +197,9 @@ struct PrivateKeyFile {
                 let nonce = cipher["nonce"]?.string.flatMap({ Hex.decode($0) })
             else { throw damaged }
             let key = try KeyEncryption.derive(passphrase, salt: salt, cost: cost)
-            guard let opened = KeyEncryption.open(
-                stored, key: key, nonce: nonce, authenticated: Array(entry.publicKey.value.utf8))
+            guard
+                let opened = KeyEncryption.open(
+                    stored, key: key, nonce: nonce, authenticated: Array(entry.publicKey.value.utf8))
             else { throw TrustError(.keyLocked, entry.name, "the passphrase does not open this key") }
             seed = opened
         }

@@ -30,8 +30,7 @@ struct SignedMetadata: Sendable {
             throw TrustError(.wrongType, element, "metadata of type \"\(actual)\" where \"\(type)\" is due")
         }
         let specification = signed["spec_version"]?.string ?? ""
-        let parts = specification.split(separator: ".", omittingEmptySubsequences: false)
-        guard (2...3).contains(parts.count), parts[0] == "1", parts.allSatisfy({ UInt32($0) != nil }) else {
+        guard Self.isUnderstood(specification) else {
             throw TrustError(.specVersion, element, "specification version \"\(specification)\", understood is 1.x")
         }
         guard let version = signed["version"]?.integer, version >= 1 else {
@@ -53,6 +52,15 @@ struct SignedMetadata: Sendable {
         signatures = try Self.signatures(list, element: element, limits: limits)
     }
 
+    /// `1.<minor>` or `1.<minor>.<patch>`.
+    private static func isUnderstood(_ specification: String) -> Bool {
+        let parts = specification.utf8.split(separator: 0x2E, omittingEmptySubsequences: false)
+        return (2...3).contains(parts.count) && parts[0].elementsEqual("1".utf8)
+            && parts.allSatisfy { part in
+                (1...9).contains(part.count) && part.allSatisfy { (0x30...0x39).contains($0) }
+            }
+    }
+
     private static func signatures(
         _ list: JSONNode, element: String, limits: TrustLimits
     ) throws(TrustError) -> [Signature] {
@@ -61,11 +69,11 @@ struct SignedMetadata: Sendable {
         }
         var result: [Signature] = []
         for item in list.elements {
-            guard let keyID = item["keyid"]?.string, let text = item["sig"]?.string else {
+            guard let keyID = item["keyid"]?.string, let signature = item["sig"], signature.string != nil else {
                 throw TrustError(.metadataMalformed, element, "a signature without \"keyid\" and \"sig\"")
             }
             // An empty or odd signature is one that does not verify: writers leave empty ones as places to sign.
-            result.append(Signature(keyID: keyID, bytes: Hex.decode(text) ?? []))
+            result.append(Signature(keyID: keyID, bytes: signature.hexadecimal ?? []))
         }
         return result
     }
@@ -73,7 +81,7 @@ struct SignedMetadata: Sendable {
 
 extension RoleKeys {
     /// Reads `keyids`, `threshold` of a role, with the keys they may name.
-    init(_ node: JSONNode, keys: [String: PublicKey], element: String) throws(TrustError) {
+    init(_ node: JSONNode, keys: ExactMap<PublicKey>, element: String) throws(TrustError) {
         guard let list = node["keyids"], list.isArray, let threshold = node["threshold"]?.integer else {
             throw TrustError(.metadataMalformed, element, "a role without \"keyids\" and \"threshold\"")
         }
@@ -81,17 +89,17 @@ extension RoleKeys {
             throw TrustError(.thresholdInvalid, element, "a threshold of \(threshold) signatures would trust anyone")
         }
         var keyIDs: [String] = []
-        var seen: Set<String> = []
+        var seen: Set<ExactText> = []
         for item in list.elements {
             guard let keyID = item.string else {
                 throw TrustError(.metadataMalformed, element, "a keyid that is no string")
             }
-            guard seen.insert(keyID).inserted else {
+            guard seen.insert(ExactText(keyID)).inserted else {
                 throw TrustError(.keyIDDuplicate, element, "the role lists keyid \(keyID.prefix(12)) twice")
             }
             keyIDs.append(keyID)
         }
-        var own: [String: PublicKey] = [:]
+        var own = ExactMap<PublicKey>()
         for keyID in keyIDs { own[keyID] = keys[keyID] }
         self.init(keyIDs: keyIDs, threshold: threshold, keys: own)
     }
@@ -99,14 +107,16 @@ extension RoleKeys {
 
 extension PublicKey {
     /// Reads a `keys` object. Unknown fields of a key stay in the signed bytes; they mean nothing here.
-    static func table(_ node: JSONNode?, element: String, limits: TrustLimits) throws(TrustError) -> [String: PublicKey] {
+    static func table(
+        _ node: JSONNode?, element: String, limits: TrustLimits
+    ) throws(TrustError) -> ExactMap<PublicKey> {
         guard let node, node.isObject else {
             throw TrustError(.metadataMalformed, element, "no \"keys\" object")
         }
         guard node.count <= limits.keys else {
             throw TrustError(.tooLarge, element, "more than \(limits.keys) keys")
         }
-        var keys: [String: PublicKey] = [:]
+        var keys = ExactMap<PublicKey>()
         try node.forEachMember { (name, value) throws(TrustError) in
             guard let keyID = name.string, let type = value["keytype"]?.string, let scheme = value["scheme"]?.string,
                 let text = value["keyval"]?["public"]?.string
@@ -156,7 +166,8 @@ struct RootMetadata: Sendable {
     /// Whether `role` of `self` has lost a key of `old`: the sign of a rotation after a compromise (5.3.11).
     func hasRotated(_ role: String, since old: RootMetadata) -> Bool {
         let (before, after) = (old.roles[role], roles[role])
-        return !Set(after?.keyIDs ?? []).isSuperset(of: before?.keyIDs ?? [])
+        return !Set((after?.keyIDs ?? []).map(ExactText.init)).isSuperset(
+            of: (before?.keyIDs ?? []).map(ExactText.init))
     }
 }
 
@@ -167,20 +178,25 @@ struct MetaFile: Sendable {
     let length: Int?
     let hashes: FileHashes?
 
-    init(_ node: JSONNode, element: String) throws(TrustError) {
+    /// `element` is what an error says the entry is of.
+    init(_ node: JSONNode, element: @autoclosure () -> String) throws(TrustError) {
         guard let version = node["version"]?.integer, version >= 1 else {
-            throw TrustError(.metadataMalformed, element, "no \"version\" of at least 1")
+            throw TrustError(.metadataMalformed, element(), "no \"version\" of at least 1")
         }
         self.version = version
         if let field = node["length"] {
             guard let length = field.integer, length >= 1 else {
-                throw TrustError(.metadataMalformed, element, "a length below 1")
+                throw TrustError(.metadataMalformed, element(), "a length below 1")
             }
-            self.length = Int(length)
+            self.length = Int(clamping: length)
         } else {
             length = nil
         }
-        hashes = try node["hashes"].map { node throws(TrustError) in try FileHashes(node, element: element) }
+        guard let table = node["hashes"] else {
+            hashes = nil
+            return
+        }
+        hashes = try FileHashes(table, element: element())
     }
 
     /// 5.5.2 and 5.6.2: bytes against the length and hashes that the delegating metadata gives.
@@ -197,24 +213,22 @@ struct FileHashes: Sendable {
     let sha256: Digest?
     let sha512: [UInt8]?
 
-    init(_ node: JSONNode, element: String) throws(TrustError) {
+    init(_ node: JSONNode, element: @autoclosure () -> String) throws(TrustError) {
         var sha256: Digest?
         var sha512: [UInt8]?
         guard node.isObject, node.count > 0 else {
-            throw TrustError(.metadataMalformed, element, "\"hashes\" without a hash")
+            throw TrustError(.metadataMalformed, element(), "\"hashes\" without a hash")
         }
         try node.forEachMember { (name, value) throws(TrustError) in
-            guard let text = value.string else {
-                throw TrustError(.metadataMalformed, element, "a hash that is no string")
+            guard value.kind == .string || value.kind == .escapedString else {
+                throw TrustError(.metadataMalformed, element(), "a hash that is no string")
             }
-            switch name.string {
-            case "sha256":
-                sha256 = Hex.decode(text).flatMap(Digest.init(bytes:))
-                guard sha256 != nil else { throw TrustError(.metadataMalformed, element, "a malformed sha256") }
-            case "sha512":
-                sha512 = Hex.decode(text)
-                guard sha512?.count == 64 else { throw TrustError(.metadataMalformed, element, "a malformed sha512") }
-            default: return
+            if name.isText("sha256") {
+                sha256 = value.hexadecimal.flatMap(Digest.init(bytes:))
+                guard sha256 != nil else { throw TrustError(.metadataMalformed, element(), "a malformed sha256") }
+            } else if name.isText("sha512") {
+                sha512 = value.hexadecimal
+                guard sha512?.count == 64 else { throw TrustError(.metadataMalformed, element(), "a malformed sha512") }
             }
         }
         self.sha256 = sha256
@@ -261,7 +275,7 @@ struct TimestampMetadata: Sendable {
 struct SnapshotMetadata: Sendable {
     let document: SignedMetadata
     /// By file name, `targets.json` and `<role>.json`.
-    let meta: [String: MetaFile]
+    let meta: ExactMap<MetaFile>
 
     init(parsing bytes: [UInt8], limits: TrustLimits) throws(TrustError) {
         document = try SignedMetadata(
@@ -269,7 +283,7 @@ struct SnapshotMetadata: Sendable {
         guard let table = document.signed["meta"], table.isObject else {
             throw TrustError(.metadataMalformed, TopLevel.snapshot, "no \"meta\" object")
         }
-        var meta: [String: MetaFile] = [:]
+        var meta = ExactMap<MetaFile>()
         try table.forEachMember { (name, value) throws(TrustError) in
             guard let file = name.string else { return }
             meta[file] = try MetaFile(value, element: "snapshot entry \(file)")

@@ -25,7 +25,7 @@ struct MetadataClient {
     private(set) var timestampVersion: Int64 = 0
     private(set) var targets: TargetsMetadata?
     /// Delegated roles verified in this refresh, with the keys that they were verified by.
-    private var verifiedRoles: [String: (keys: RoleKeys, metadata: TargetsMetadata)] = [:]
+    private var verifiedRoles = ExactMap<(keys: RoleKeys, metadata: TargetsMetadata)>()
 
     init(
         repository: String, trusted: TrustedMetadata, fetcher: any MetadataFetcher, expiry: ExpiryPolicy,
@@ -67,6 +67,8 @@ struct MetadataClient {
         let first = root
         // 5.3.1 to 5.3.9: one version after the other until there is no next.
         for step in 0... {
+            // The highest number that there is has no next.
+            guard root.document.version < Int64.max else { break }
             // 5.3.2, 5.3.3: version N+1, of at most so many bytes.
             let name = "\(root.document.version + 1).root.json"
             guard let bytes = try await fetch(name, limits.rootBytes, element: TopLevel.root) else { break }
@@ -263,15 +265,15 @@ struct MetadataClient {
         let target = TargetPath(path)
         // The last of `pending` is next, so children are pushed in reverse.
         var pending = Array(targets.delegations(for: target).reversed())
-        var visited: Set<String> = []
+        var visited: Set<ExactText> = []
         while let delegation = pending.popLast() {
             // 5.6.7.1: a role already visited is skipped, so cycles end.
-            guard !visited.contains(delegation.role) else { continue }
+            guard !visited.contains(ExactText(delegation.role)) else { continue }
             guard visited.count < limits.delegatedRoles else {
                 throw TrustError(
                     .tooManyRoles, path, "not found within \(limits.delegatedRoles) delegated roles")
             }
-            visited.insert(delegation.role)
+            visited.insert(ExactText(delegation.role))
             let role = try await loadTargets(role: delegation.role, keys: delegation.keys)
             if let found = try role.target(path) { return found }
             // 5.6.7.2.1: nothing after a terminating delegation is looked at, only what is below it.
@@ -291,26 +293,26 @@ struct MetadataClient {
             var way: [Delegation]
         }
         var found: [TargetFile] = []
-        var known: Set<String> = []
+        var known: Set<ExactText> = []
         try targets.forEachTarget { (file) throws(TrustError) in
-            if wants(file.path), known.insert(file.path).inserted { found.append(file) }
+            if wants(file.path), known.insert(ExactText(file.path)).inserted { found.append(file) }
         }
         var pending = targets.allDelegations.prefix(limits.delegatedRoles + 1).map { Visit(delegation: $0, way: [$0]) }
         pending.reverse()
-        var visited: Set<String> = []
+        var visited: Set<ExactText> = []
         while let visit = pending.popLast() {
-            guard !visited.contains(visit.delegation.role) else { continue }
+            guard !visited.contains(ExactText(visit.delegation.role)) else { continue }
             guard visited.count < limits.delegatedRoles else {
                 throw TrustError(
                     .tooManyRoles, repository, "more than \(limits.delegatedRoles) delegated roles to look through")
             }
-            visited.insert(visit.delegation.role)
+            visited.insert(ExactText(visit.delegation.role))
             let role = try await loadTargets(role: visit.delegation.role, keys: visit.delegation.keys)
             try role.forEachTarget { (file) throws(TrustError) in
-                guard wants(file.path), !known.contains(file.path) else { return }
+                guard wants(file.path), !known.contains(ExactText(file.path)) else { return }
                 let path = TargetPath(file.path)
                 guard visit.way.allSatisfy({ $0.matches(path) }) else { return }
-                known.insert(file.path)
+                known.insert(ExactText(file.path))
                 found.append(file)
             }
             let below = role.allDelegations.prefix(limits.delegatedRoles + 1)

@@ -3,13 +3,13 @@ import Model
 
 /// Metadata being written: fields that are not understood are carried over as they are.
 struct MetadataDraft: Sendable, Equatable {
-    var signed: [String: JSONValue]
+    var signed: JSONObject
     /// In the order they were made.
     var signatures: [Signature]
 
     static let specVersion = "1.0.34"
 
-    init(type: String, fields: [String: JSONValue]) {
+    init(type: String, fields: JSONObject) {
         signed = fields
         signed["_type"] = .string(type)
         signed["spec_version"] = .string(Self.specVersion)
@@ -71,7 +71,8 @@ struct MetadataDraft: Sendable, Equatable {
     }
 
     /// Adds or renews the signatures of those `signers` whose keys `allowed` lists; answers their keyids.
-    mutating func sign(_ element: String, by signers: [any Signer], allowed: Set<String>) throws(TrustError) -> [String] {
+    mutating func sign(_ element: String, by signers: [any Signer], allowed: Set<String>) throws(TrustError) -> [String]
+    {
         let message = try canonical(element)
         var signed: [String] = []
         for signer in signers where allowed.contains(signer.keyID) && !signed.contains(signer.keyID) {

@@ -17,14 +17,18 @@ public struct ReleaseTarget: Sendable, Equatable {
     public let selector: [String: String]
     /// OCI architecture names; empty means any.
     public let architectures: [String]
+    /// Devices that this is for and no other, by id, ascending; nil where the selector alone says. A director's word.
+    public let devices: [String]?
 
     static let pathSuffix = ".release.json"
     /// Labels in one selector.
     static let selectorLimit = 64
+    /// Devices that one target may name.
+    public static let deviceLimit = 65_536
 
     public init(
         app: String, version: SemanticVersion, ctr: Int64, epoch: Int64, selector: [String: String] = [:],
-        architectures: [String] = [], digest: Digest, length: Int64
+        architectures: [String] = [], devices: [String]? = nil, digest: Digest, length: Int64
     ) {
         path = Self.path(app: app, version: version)
         self.digest = digest
@@ -35,6 +39,14 @@ public struct ReleaseTarget: Sendable, Equatable {
         self.epoch = epoch
         self.selector = selector
         self.architectures = architectures
+        self.devices = devices.map { Set($0.map { ExactText($0) }).sorted().map(\.text) }
+    }
+
+    /// The same release for these devices only.
+    func assigned(to devices: [String]) -> ReleaseTarget {
+        ReleaseTarget(
+            app: app, version: version, ctr: ctr, epoch: epoch, architectures: architectures, devices: devices,
+            digest: digest, length: length)
     }
 
     public static func path(app: String, version: SemanticVersion) -> String {
@@ -49,7 +61,7 @@ public struct ReleaseTarget: Sendable, Equatable {
         else {
             throw TrustError(.releaseMalformed, file.path, "no app, version, ctr and epoch in custom.holdfast")
         }
-        guard file.path == Self.path(app: app, version: version) else {
+        guard file.path.isExactly(Self.path(app: app, version: version)) else {
             throw TrustError(.releaseMalformed, file.path, "lists itself as \(app) \(version)")
         }
         guard let digest = file.hashes.sha256 else {
@@ -71,7 +83,10 @@ public struct ReleaseTarget: Sendable, Equatable {
                 guard let label = name.string, let wanted = value.string else {
                     throw TrustError(.releaseMalformed, file.path, "a selector's labels are strings")
                 }
-                selector[label] = wanted
+                // A table that Swift's equality makes smaller would select more devices than were signed for.
+                guard selector.updateValue(wanted, forKey: label) == nil else {
+                    throw TrustError(.releaseMalformed, file.path, "labels that differ in normalisation only")
+                }
             }
         }
         self.selector = selector
@@ -80,28 +95,44 @@ public struct ReleaseTarget: Sendable, Equatable {
         guard architectures.count == list.count else {
             throw TrustError(.releaseMalformed, file.path, "architectures are strings")
         }
+        devices = try Self.devices(node["devices"], file.path)
+    }
+
+    private static func devices(_ node: JSONNode?, _ path: String) throws(TrustError) -> [String]? {
+        guard let node else { return nil }
+        guard node.isArray, node.count <= deviceLimit else {
+            throw TrustError(.releaseMalformed, path, "devices are a list of at most \(deviceLimit) names")
+        }
+        let names = node.elements.compactMap(\.string)
+        guard names.count == node.count else { throw TrustError(.releaseMalformed, path, "devices are strings") }
+        return names
     }
 
     /// The target's `custom`, as the writer puts it.
     public var custom: JSONValue {
-        [
-            "holdfast": [
-                "app": .string(app), "version": .string(version.description), "ctr": .integer(ctr),
-                "epoch": .integer(epoch), "selector": .object(selector.mapValues { .string($0) }),
-                "architectures": .array(architectures.map { .string($0) }),
-            ]
+        var fields: JSONObject = [
+            "app": .string(app), "version": .string(version.description), "ctr": .integer(ctr),
+            "epoch": .integer(epoch), "selector": .object(selector.mapValues { .string($0) }),
+            "architectures": .array(architectures.map { .string($0) }),
         ]
+        if let devices { fields["devices"] = .array(devices.map { .string($0) }) }
+        return ["holdfast": .object(fields)]
     }
 
     /// Why this release is not for `device`; nil when it is.
     public func mismatch(with device: DeviceIdentity) -> String? {
+        if let devices, !devices.contains(where: { $0.isExactly(device.id) }) {
+            return "is not assigned to device \(device.id)"
+        }
         if !architectures.isEmpty, !architectures.contains(device.architecture) {
             return "for \(architectures.joined(separator: ", ")), the device is \(device.architecture)"
         }
         let labels = device.selectable
         for (label, wanted) in selector.sorted(by: { $0.key < $1.key }) {
-            guard let actual = labels[label] else { return "wants label \(label)=\(wanted), the device has no \(label)" }
-            guard actual == wanted else { return "wants label \(label)=\(wanted), the device's is \(actual)" }
+            guard let actual = labels[label] else {
+                return "wants label \(label)=\(wanted), the device has no \(label)"
+            }
+            guard actual.isExactly(wanted) else { return "wants label \(label)=\(wanted), the device's is \(actual)" }
         }
         return nil
     }

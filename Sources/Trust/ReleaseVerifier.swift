@@ -291,7 +291,8 @@ public struct ReleaseVerifier: Sendable {
                 "for \(needs.architectures.joined(separator: ", ")), the device is \(device.architecture)")
         }
         let labels = device.selectable
-        for (label, wanted) in needs.labels.sorted(by: { $0.key < $1.key }) where labels[label] != wanted {
+        for (label, wanted) in needs.labels.sorted(by: { $0.key < $1.key })
+        where labels[label]?.isExactly(wanted) != true {
             throw TrustError(
                 .requirementMissing, target.path,
                 "needs label \(label)=\(wanted), the device's is \(labels[label] ?? "missing")")

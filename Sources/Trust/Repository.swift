@@ -15,6 +15,8 @@ public struct Repository: Sendable {
     let fileSystem: FileSystem
     let clock: SystemClock
     let limits: TrustLimits
+    /// Set while one operation runs, so that it looks at the folder once.
+    var listing: PublishedListing?
 
     /// Opens a repository. Nothing is read yet.
     public init(
@@ -50,8 +52,8 @@ public struct Repository: Sendable {
         guard !repository.exists else {
             throw TrustError(.repositoryExists, repository.base, "holds a repository already")
         }
-        var keys: [String: JSONValue] = [:]
-        var roles: [String: JSONValue] = [:]
+        var keys = JSONObject()
+        var roles = JSONObject()
         for (role, rolePlan) in plan.roles {
             try rolePlan.check(role)
             for key in rolePlan.keys { keys[key.keyID] = key.json }
@@ -94,18 +96,35 @@ public struct Repository: Sendable {
             throw TrustError(.hashMismatch, target.path, "the document is not the one that the listing names")
         }
         if name == .release {
-            let file = Path.join(path, documentPath(target))
-            try fileSystem.makeDirectories(Path.parent(file), op: "repository.target")
-            try fileSystem.replace(file, with: document, op: "repository.target")
+            try keep(document, at: documentPath(target))
         }
-        return try edit(role, signers: signers) { draft in
+        return try edit(lister(of: target.path, below: role), signers: signers) { draft in
             var targets = draft.signed["targets"]?.object ?? [:]
-            targets[target.path] = [
-                "length": .integer(target.length), "hashes": ["sha256": .string(target.digest.hex)],
-                "custom": target.custom,
-            ]
+            targets[target.path] = Self.listing(of: target)
             draft.signed["targets"] = .object(targets)
         }
+    }
+
+    /// Writes a document below the repository's folder, never through a link.
+    private func keep(_ document: [UInt8], at relative: String) throws {
+        let file = Path.join(path, relative)
+        try fileSystem.makeDirectories(Path.parent(file), op: "repository.target")
+        var folder = path
+        for component in Path.components(Path.parent(relative)) {
+            folder = Path.join(folder, String(component))
+            guard try fileSystem.status(folder)?.kind == .directory else {
+                throw TrustError(.repositoryInvalid, folder, "is no folder but something else, maybe a link")
+            }
+        }
+        try fileSystem.replace(file, with: document, op: "repository.target")
+    }
+
+    /// A release as a targets role lists it.
+    static func listing(of target: ReleaseTarget) -> JSONValue {
+        [
+            "length": .integer(target.length), "hashes": ["sha256": .string(target.digest.hex)],
+            "custom": target.custom,
+        ]
     }
 
     /// Lists any file by its bytes: for tools and tests; devices look for releases only.
@@ -121,12 +140,10 @@ public struct Repository: Sendable {
         let consistent = try publishedOrStagedRoot().consistentSnapshot
         let directory = Path.parent(target) == "." ? "" : Path.parent(target)
         let fileName = consistent ? "\(digest.hex).\(Path.name(target))" : Path.name(target)
-        let file = Path.join(path, "targets", directory, fileName)
-        try fileSystem.makeDirectories(Path.parent(file), op: "repository.target")
-        try fileSystem.replace(file, with: content, op: "repository.target")
-        return try edit(role, signers: signers) { draft in
+        try keep(content, at: Path.join("targets", directory, fileName))
+        return try edit(lister(of: target, below: role), signers: signers) { draft in
             var targets = draft.signed["targets"]?.object ?? [:]
-            var entry: [String: JSONValue] = [
+            var entry: JSONObject = [
                 "length": .integer(Int64(content.count)), "hashes": ["sha256": .string(digest.hex)],
             ]
             if let custom { entry["custom"] = custom }
@@ -138,7 +155,7 @@ public struct Repository: Sendable {
     /// Takes a target off a role's list. Its document stays: clients may be on the way to it.
     @discardableResult
     public func remove(path target: String, role: String = "targets", signers: [any Signer]) throws -> SigningReport {
-        try edit(role, signers: signers) { draft throws(TrustError) in
+        try edit(lister(of: target, below: role), signers: signers) { draft throws(TrustError) in
             var targets = draft.signed["targets"]?.object ?? [:]
             guard targets.removeValue(forKey: target) != nil else {
                 throw TrustError(.targetNotFound, target, "role \(role) does not list it")
@@ -164,7 +181,7 @@ public struct Repository: Sendable {
         return try edit(delegator, signers: signers) { draft throws(TrustError) in
             var delegations = draft.signed["delegations"]?.object ?? ["keys": [:], "roles": []]
             guard delegations["succinct_roles"] == nil else {
-                throw TrustError(.delegationInvalid, delegator, "delegates by succinct roles, which cannot be mixed")
+                throw TrustError(.delegationInvalid, delegator, "delegates to hash bins, which cannot be mixed")
             }
             var keys = delegations["keys"]?.object ?? [:]
             for key in plan.keys { keys[key.keyID] = key.json }
@@ -174,7 +191,7 @@ public struct Repository: Sendable {
             entry["terminating"] = .bool(terminating)
             var roles = delegations["roles"]?.array ?? []
             // An existing delegation keeps its place: order is meaning.
-            if let place = roles.firstIndex(where: { $0["name"]?.string == role }) {
+            if let place = roles.firstIndex(where: { $0["name"] == .string(role) }) {
                 roles[place] = .object(entry)
             } else {
                 roles.append(.object(entry))
@@ -223,7 +240,7 @@ public struct Repository: Sendable {
         try stage(role, draft)
     }
 
-    private func edit(
+    func edit(
         _ role: String, signers: [any Signer], change: (inout MetadataDraft) throws -> Void
     ) throws -> SigningReport {
         guard var draft = try current(role) else { throw missing(role) }

@@ -16,6 +16,7 @@ extension Repository {
     }
 
     func stage(_ role: String, _ draft: MetadataDraft) throws {
+        try checkFolders()
         try fileSystem.makeDirectories(stagedDirectory, op: "repository.stage")
         try fileSystem.replace(stagedPath(role), with: draft.bytes(role), op: "repository.stage")
     }
@@ -40,11 +41,7 @@ extension Repository {
     func publishedVersion(_ role: String) throws -> Int64 {
         guard try fileSystem.status(metadataDirectory) != nil else { return 0 }
         if role == TopLevel.timestamp { return try read("timestamp.json", role)?.version ?? 0 }
-        let suffix = ".\(role).json"
-        let versions = try fileSystem.list(metadataDirectory).compactMap { name -> Int64? in
-            name.hasSuffix(suffix) ? Int64(name.dropLast(suffix.count)) : nil
-        }
-        if let highest = versions.max() { return highest }
+        if let highest = try (listing ?? PublishedListing(self)).version(of: role) { return highest }
         return try read("\(role).json", role)?.version ?? 0
     }
 
@@ -85,6 +82,7 @@ extension Repository {
         try fileSystem.replace(
             Path.join(metadataDirectory, name), with: draft.bytes(role), op: "repository.publish")
         try fileSystem.unlink(stagedPath(role), op: "repository.publish")
+        if isVersioned { listing?.add(role, draft.version) }
     }
 
     // MARK: Either
@@ -101,7 +99,23 @@ extension Repository {
         return try staged(role)
     }
 
-    func nextVersion(_ role: String) throws -> Int64 { try publishedVersion(role) + 1 }
+    func nextVersion(_ role: String) throws -> Int64 {
+        let (next, overflow) = try publishedVersion(role).addingReportingOverflow(1)
+        guard !overflow else {
+            throw TrustError(
+                .repositoryInvalid, role, "its version is the highest there is: rotate its key and begin anew")
+        }
+        return next
+    }
+
+    /// Whoever handed the folder over may have put links into it: what is read and written stays inside.
+    func checkFolders() throws {
+        for folder in [base, metadataDirectory, stagedDirectory, Path.join(path, "targets")] {
+            if let status = try fileSystem.status(folder), status.kind != .directory, folder != path {
+                throw TrustError(.repositoryInvalid, folder, "is no folder but something else, maybe a link")
+            }
+        }
+    }
 
     /// The root in force; before the first is published, the staged one.
     func publishedOrStagedRoot() throws -> RootMetadata {
@@ -112,17 +126,30 @@ extension Repository {
     /// `targets` and every delegated role, in preorder of the delegations as they stand.
     func targetsRoles() throws -> [String] {
         var found: [String] = []
-        var pending = [TopLevel.targets]
-        while let role = pending.popLast() {
-            guard !found.contains(role), let draft = try current(role) else { continue }
+        try walkTargetsRoles { role, _ in
             found.append(role)
-            let names = draft.signed["delegations"]?["roles"]?.array?.compactMap { $0["name"]?.string } ?? []
-            pending += names.reversed()
-            guard found.count <= limits.delegationsPerRole else {
-                throw TrustError(.tooManyRoles, base, "more than \(limits.delegationsPerRole) targets roles")
-            }
+            return false
         }
         return found
+    }
+
+    /// Visits `targets` and every delegated role in preorder, as they stand, until `visit` answers true.
+    func walkTargetsRoles(_ visit: (_ role: String, _ draft: MetadataDraft) throws -> Bool) throws {
+        var visited: Set<ExactText> = []
+        var pending = [TopLevel.targets]
+        while let role = pending.popLast() {
+            guard !visited.contains(ExactText(role)), let draft = try current(role) else { continue }
+            visited.insert(ExactText(role))
+            // One more than a delegator may name: its own.
+            guard visited.count <= limits.delegationsPerRole + 1 else {
+                throw TrustError(.tooManyRoles, base, "more than \(limits.delegationsPerRole) targets roles")
+            }
+            if try visit(role, draft) { return }
+            let names = draft.delegatedNames
+            // A name is a file's name here: one that could be a path may be in a folder that came from elsewhere.
+            for name in names { try Self.checkRoleName(name) }
+            pending += names.reversed()
+        }
     }
 
     /// Days that a role lives, as the role that delegates to it says.
@@ -139,12 +166,16 @@ extension Repository {
                 }
             return Self.days(root.signed["roles"]?[role], days)
         }
-        for delegator in try targetsRoles() {
-            let roles = try current(delegator)?.signed["delegations"]?["roles"]?.array ?? []
-            if let entry = roles.first(where: { $0["name"]?.string == role }) {
-                return Self.days(entry, standard.targets)
-            }
+        var days = standard.targets
+        try walkTargetsRoles { _, draft in
+            guard draft.delegatedNames.contains(where: { $0.isExactly(role) }) else { return false }
+            let delegations = draft.signed["delegations"]
+            let entry =
+                delegations?["succinct_roles"]
+                ?? delegations?["roles"]?.array?.first { $0["name"] == .string(role) }
+            days = Self.days(entry, standard.targets)
+            return true
         }
-        return standard.targets
+        return days
     }
 }

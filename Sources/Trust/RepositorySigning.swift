@@ -31,6 +31,13 @@ extension Repository {
     /// something they cover was published and their keys are among `signers`; else they stay pending.
     @discardableResult
     public func sign(_ signers: [any Signer]) throws -> SigningReport {
+        try checkFolders()
+        var operation = self
+        operation.listing = try PublishedListing(self)
+        return try operation.signAll(signers)
+    }
+
+    private func signAll(_ signers: [any Signer]) throws -> SigningReport {
         var report = SigningReport()
         // Root first: it says whose signatures count. Then targets roles, delegators before delegated.
         if isStaged(TopLevel.root) { try advance(TopLevel.root, signers, &report) }
@@ -108,10 +115,10 @@ extension Repository {
                     let alone = RoleKeys(keyIDs: [keyID], threshold: 1, keys: keys.keys)
                     return (try? alone.verify([signature], over: message, element: role)) != nil
                 }
-                guard valid.count < Int(keys.threshold) else { continue }
+                guard valid.count < Int(clamping: keys.threshold) else { continue }
                 report.pending.append(
                     .init(
-                        role: role, version: draft.version, have: valid.count, need: Int(keys.threshold),
+                        role: role, version: draft.version, have: valid.count, need: Int(clamping: keys.threshold),
                         missing: keys.keyIDs.filter { !valid.contains($0) }))
             }
         }
@@ -132,13 +139,17 @@ extension Repository {
 
     /// The first delegation to `role`: as published, or, while it is new, as staged.
     func delegation(of role: String) throws -> Delegation? {
-        for delegator in try targetsRoles() {
-            for draft in [try published(delegator), try staged(delegator)].compactMap({ $0 }) {
+        var found: Delegation?
+        try walkTargetsRoles { delegator, _ in
+            for draft in [try published(delegator), try staged(delegator)].compactMap({ $0 })
+            where draft.delegatedNames.contains(where: { $0.isExactly(role) }) {
                 let metadata = try TargetsMetadata(parsing: draft.bytes(delegator), role: delegator, limits: limits)
-                if let found = metadata.roles.first(where: { $0.role == role }) { return found }
+                found = metadata.allDelegations.first { $0.role.isExactly(role) }
+                if found != nil { return true }
             }
+            return false
         }
-        return nil
+        return found
     }
 
     // MARK: Snapshot and timestamp
@@ -150,7 +161,7 @@ extension Repository {
     }
 
     private func snapshotMeta() throws -> JSONValue {
-        var meta: [String: JSONValue] = [:]
+        var meta = JSONObject()
         for role in try targetsRoles() {
             guard let bytes = try publishedBytes(role), let draft = try published(role) else { continue }
             meta[role + ".json"] = [

@@ -40,7 +40,7 @@ extension Repository {
             roles.append(
                 .init(
                     name: name, version: published?.version ?? 0, expires: published?.expires,
-                    keyIDs: keys.keyIDs, threshold: Int(keys.threshold),
+                    keyIDs: keys.keyIDs, threshold: Int(clamping: keys.threshold),
                     targets: draft?.signed["targets"]?.object?.count ?? 0))
         }
         return RepositoryStatus(roles: roles, pending: try pending(), releases: try releases())

@@ -48,20 +48,23 @@ public struct Selection: Sendable, Equatable {
         guard !matching.isEmpty else {
             let why =
                 verdicts.isEmpty
-                ? "no release is listed" : verdicts.prefix(20).map { "\($0.path) \($0.reason ?? "")" }.joined(separator: "; ")
+                ? "no release is listed"
+                : verdicts.prefix(20).map { "\($0.path) \($0.reason ?? "")" }.joined(separator: "; ")
             throw TrustError(.noMatch, element, "no release matches device \(device.id): \(why)")
         }
         let apps = Set(matching.map(\.app)).sorted()
         guard apps.count == 1 else {
             throw TrustError(
-                .manyMatch, element, "releases of several applications match device \(device.id): "
+                .manyMatch, element,
+                "releases of several applications match device \(device.id): "
                     + apps.prefix(20).joined(separator: ", "))
         }
         let highest = matching.map(\.ctr).max() ?? 0
         let best = matching.filter { $0.ctr == highest }
         guard let chosen = best.first, best.count == 1 else {
             throw TrustError(
-                .manyMatch, element, "several releases with ctr \(highest) match device \(device.id): "
+                .manyMatch, element,
+                "several releases with ctr \(highest) match device \(device.id): "
                     + best.map(\.path).sorted().prefix(20).joined(separator: ", "))
         }
         for index in verdicts.indices where verdicts[index].reason == nil && verdicts[index].path != chosen.path {

@@ -18,8 +18,10 @@ public struct TargetDescription: Sendable {
     public func location(consistentSnapshots: Bool) -> String {
         guard consistentSnapshots else { return path }
         let prefix = hashes.sha256?.hex ?? hashes.sha512.map { Hex.encode($0) } ?? ""
-        guard let slash = path.lastIndex(of: "/") else { return "\(prefix).\(path)" }
-        return "\(path[..<slash])/\(prefix).\(path[path.index(after: slash)...])"
+        // Scalars, not characters: a slash before a combining mark still parts the path.
+        let scalars = path.unicodeScalars
+        guard let slash = scalars.lastIndex(of: "/") else { return "\(prefix).\(path)" }
+        return "\(scalars[..<slash])/\(prefix).\(scalars[scalars.index(after: slash)...])"
     }
 
     /// A check that the file's bytes pass through.

@@ -43,19 +43,14 @@ struct Delegation: Sendable {
     }
 }
 
-/// A target path with what matching needs, computed once a search.
-struct TargetPath: Sendable {
+/// A target path with what matching needs, each computed when a delegation first asks for it. One search owns it.
+final class TargetPath {
     let text: String
-    let segments: [[Unicode.Scalar]]
-    let digest: Digest
-    let hash: String
+    private(set) lazy var segments = PathPattern.split(text)
+    private(set) lazy var digest = Digest.sha256(text.utf8)
+    private(set) lazy var hash = digest.hex
 
-    init(_ text: String) {
-        self.text = text
-        segments = PathPattern.split(text)
-        digest = Digest.sha256(Array(text.utf8))
-        hash = digest.hex
-    }
+    init(_ text: String) { self.text = text }
 }
 
 /// Specification 4.5, top-level and delegated.
@@ -65,7 +60,7 @@ struct TargetsMetadata: Sendable {
     private let targets: JSONNode
     private let index: JSONIndex
     private let delegations: JSONNode?
-    private let keys: [String: PublicKey]
+    private let keys: ExactMap<PublicKey>
     private let succinct: SuccinctRoles?
     /// In the delegator's order (CVE-2024-47534: a map would lose it).
     let roles: [Delegation]
@@ -99,7 +94,7 @@ struct TargetsMetadata: Sendable {
     }
 
     private static func delegations(
-        _ list: JSONNode?, keys: [String: PublicKey], delegator: String, limits: TrustLimits
+        _ list: JSONNode?, keys: ExactMap<PublicKey>, delegator: String, limits: TrustLimits
     ) throws(TrustError) -> [Delegation] {
         guard let list, list.isArray else {
             throw TrustError(.delegationInvalid, delegator, "delegations without \"roles\" or \"succinct_roles\"")
@@ -109,10 +104,10 @@ struct TargetsMetadata: Sendable {
         }
         var result: [Delegation] = []
         result.reserveCapacity(list.count)
-        var names: Set<String> = []
+        var names: Set<ExactText> = []
         for node in list.elements {
             let delegation = try Delegation(node, keys: keys, delegator: delegator, limits: limits)
-            guard names.insert(delegation.role).inserted else {
+            guard names.insert(ExactText(delegation.role)).inserted else {
                 throw TrustError(.delegationInvalid, delegator, "role \"\(delegation.role)\" delegated to twice")
             }
             result.append(delegation)
@@ -146,7 +141,7 @@ struct TargetsMetadata: Sendable {
 
 extension Delegation {
     init(
-        _ node: JSONNode, keys: [String: PublicKey], delegator: String, limits: TrustLimits
+        _ node: JSONNode, keys: ExactMap<PublicKey>, delegator: String, limits: TrustLimits
     ) throws(TrustError) {
         guard let name = node["name"]?.string, !name.isEmpty, name.utf8.count <= limits.nameBytes else {
             throw TrustError(.delegationInvalid, delegator, "a delegation without a name")
@@ -191,8 +186,8 @@ struct SuccinctRoles: Sendable {
     /// Bits: 32 is what TAP 15 allows.
     static let bits = 1...32
 
-    init(_ node: JSONNode, keys: [String: PublicKey], delegator: String) throws(TrustError) {
-        guard let bits = node["bit_length"]?.integer.map(Int.init), Self.bits.contains(bits),
+    init(_ node: JSONNode, keys: ExactMap<PublicKey>, delegator: String) throws(TrustError) {
+        guard let bits = node["bit_length"]?.integer.flatMap(Int.init(exactly:)), Self.bits.contains(bits),
             let prefix = node["name_prefix"]?.string, !prefix.isEmpty
         else {
             throw TrustError(
@@ -205,16 +200,29 @@ struct SuccinctRoles: Sendable {
 
     /// The bin is the leftmost bits of the path's SHA-256.
     func bin(for path: TargetPath) -> Delegation {
+        delegation(Self.number(of: path, bitLength: bitLength))
+    }
+
+    static func number(of path: TargetPath, bitLength: Int) -> Int {
         let head = path.digest.bytes.prefix(4).reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
-        return delegation(Int(head >> (32 - UInt32(bitLength))))
+        return Int(head >> (32 - UInt32(bitLength)))
     }
 
     var all: some Sequence<Delegation> { (0..<(1 << bitLength)).lazy.map(delegation) }
 
     private func delegation(_ number: Int) -> Delegation {
-        let width = String((1 << bitLength) - 1, radix: 16).count
-        let digits = String(number, radix: 16)
-        let name = "\(prefix)-" + String(repeating: "0", count: width - digits.count) + digits
+        let name = Self.name(number, prefix: prefix, bitLength: bitLength)
         return Delegation(role: name, keys: keys, paths: .bin, isTerminating: false)
+    }
+
+    /// The number in lowercase hexadecimal, as wide as the last bin's.
+    static func name(_ number: Int, prefix: String, bitLength: Int) -> String {
+        let digits = (bitLength + 3) / 4
+        var name = prefix + "-"
+        for place in (0..<digits).reversed() {
+            let nibble = UInt8(truncatingIfNeeded: number >> (4 * place)) & 15
+            name.unicodeScalars.append(Unicode.Scalar(nibble < 10 ? 0x30 + nibble : 0x57 + nibble))
+        }
+        return name
     }
 }

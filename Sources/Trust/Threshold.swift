@@ -16,9 +16,13 @@ public struct RoleKeys: Sendable, Hashable {
     public var keyIDs: [String]
     public var threshold: Int64
     /// By keyid, taken as given.
-    public var keys: [String: PublicKey]
+    public var keys: ExactMap<PublicKey>
 
     public init(keyIDs: [String], threshold: Int64, keys: [String: PublicKey]) {
+        self.init(keyIDs: keyIDs, threshold: threshold, keys: ExactMap(keys))
+    }
+
+    public init(keyIDs: [String], threshold: Int64, keys: ExactMap<PublicKey>) {
         self.keyIDs = keyIDs
         self.threshold = threshold
         self.keys = keys
@@ -33,17 +37,17 @@ public struct RoleKeys: Sendable, Hashable {
         guard threshold >= 1 else {
             throw TrustError(.thresholdInvalid, element, "a threshold of \(threshold) signatures would trust anyone")
         }
-        guard Set(keyIDs).count == keyIDs.count else {
+        let members = Set(keyIDs.map(ExactText.init))
+        guard members.count == keyIDs.count else {
             throw TrustError(.keyIDDuplicate, element, "the role lists a keyid twice")
         }
-        var seen: Set<String> = []
-        for signature in signatures where !seen.insert(signature.keyID).inserted {
+        var seen: Set<ExactText> = []
+        for signature in signatures where !seen.insert(ExactText(signature.keyID)).inserted {
             throw TrustError(.signatureDuplicate, element, "two signatures under keyid \(short(signature.keyID))")
         }
-        let members = Set(keyIDs)
         var counted: Set<[UInt8]> = []
         var problem: TrustError?
-        for signature in signatures where members.contains(signature.keyID) {
+        for signature in signatures where members.contains(ExactText(signature.keyID)) {
             guard let key = keys[signature.keyID] else { continue }
             do throws(TrustError) {
                 let verifier = try VerificationKey(key, keyID: signature.keyID)

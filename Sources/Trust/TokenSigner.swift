@@ -68,7 +68,8 @@ private final class TokenSession {
             dlclose(library)
             throw TrustError(.token, reference.module, "is no PKCS#11 module")
         }
-        let entry = unsafeBitCast(symbol, to: (@convention(c) (UnsafeMutablePointer<UnsafeMutablePointer<CK_FUNCTION_LIST>?>?) -> CK_RV).self)
+        let entry = unsafeBitCast(
+            symbol, to: (@convention(c) (UnsafeMutablePointer<UnsafeMutablePointer<CK_FUNCTION_LIST>?>?) -> CK_RV).self)
         var list: UnsafeMutablePointer<CK_FUNCTION_LIST>?
         guard entry(&list) == CK_RV(CKR_OK_), let functions = list?.pointee else {
             dlclose(library)

@@ -35,7 +35,7 @@ public struct TrustStateStore: Sendable {
 
     /// Nil when the device is not provisioned.
     public func load(_ database: Connection) throws -> TrustState? {
-        var metadata: [RepositoryName: [String: [UInt8]]] = [:]
+        var metadata: [RepositoryName: ExactMap<[UInt8]>] = [:]
         let rows = try database.query("SELECT repository, role, bytes FROM trust_metadata") { row in
             (try row.text(0), try row.text(1), try row.blob(2))
         }
@@ -61,7 +61,7 @@ public struct TrustStateStore: Sendable {
             floors: Dictionary(floors, uniquingKeysWith: { first, _ in first }), nonce: clock.1)
     }
 
-    private static func assemble(_ roles: [String: [UInt8]]) throws -> TrustedMetadata {
+    private static func assemble(_ roles: ExactMap<[UInt8]>) throws -> TrustedMetadata {
         guard let root = roles[TopLevel.root] else {
             throw TrustError(.stateCorrupt, TopLevel.root, "the trust tables have no root")
         }
@@ -95,7 +95,7 @@ public struct TrustStateStore: Sendable {
         let stored = try database.query(
             "SELECT role, bytes FROM trust_metadata WHERE repository = ?", .text(repository.rawValue)
         ) { row in (try row.text(0), try row.blob(1)) }
-        var old = Dictionary(stored, uniquingKeysWith: { first, _ in first })
+        var old = ExactMap(stored)
         for role in metadata?.roles ?? [] {
             guard let bytes = metadata?[role] else { continue }
             if old.removeValue(forKey: role) == bytes { continue }

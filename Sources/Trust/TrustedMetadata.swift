@@ -62,12 +62,12 @@ public struct TrustedMetadata: Sendable, Equatable {
     public internal(set) var snapshot: [UInt8]?
     public internal(set) var targets: [UInt8]?
     /// Delegated targets metadata by role name. A cache: verified anew, against its delegator, before each use.
-    public internal(set) var delegated: [String: [UInt8]]
+    public internal(set) var delegated: ExactMap<[UInt8]>
 
     /// Roles and bytes as they were stored. Nothing is believed of them before it is verified again.
     public init(
         root: [UInt8], timestamp: [UInt8]? = nil, snapshot: [UInt8]? = nil, targets: [UInt8]? = nil,
-        delegated: [String: [UInt8]] = [:]
+        delegated: ExactMap<[UInt8]> = [:]
     ) {
         self.root = root
         self.timestamp = timestamp
@@ -100,6 +100,6 @@ public struct TrustedMetadata: Sendable, Equatable {
     /// Roles that are there, top-level first, delegated by name.
     public var roles: [String] {
         [TopLevel.root, TopLevel.timestamp, TopLevel.snapshot, TopLevel.targets].filter { self[$0] != nil }
-            + delegated.keys.sorted()
+            + delegated.keys.map(ExactText.init).sorted().map(\.text)
     }
 }

@@ -82,10 +82,9 @@ public enum UntrustedInput: String, CaseIterable, Sendable {
             precondition(again == canonical, "the canonical form must be its own canonical form")
         case (.failure(let error), .failure): throw error
         case (.failure(let error), .success):
-            // Swift's strings are equal when canonically equivalent, so the tree also refuses two keys that differ
-            // in normalisation only. Bounds are counted apart: the tape counts keys. Else it is the grammar.
+            // Bounds are counted apart: the tape counts keys. Else it is the grammar.
             let reason = (error as? JSONError)?.reason
-            let isExpected = reason == .duplicateKey || reason == .count || reason == .depth || reason == .size
+            let isExpected = reason == .count || reason == .depth || reason == .size
             precondition(isExpected, "the tree refuses what the tape takes: \(error)")
             throw error
         case (.success, .failure(let error)):

@@ -3,6 +3,7 @@ import Base
 import Glibc
 import HTTPFetch
 import Trust
+import TrustHTTP
 
 /// A TUF client by itself, with the command line that the conformance suite for TUF clients drives.
 @main
@@ -73,7 +74,7 @@ struct HoldfastTUF: ParsableCommand {
                     }
                     if targets.has(target) { continue }
                     let location = target.location(consistentSnapshots: client.usesConsistentSnapshots)
-                    let url = join(targetBaseURL, MetadataName.encodedPath(location))
+                    let url = URLPath.join(targetBaseURL, MetadataName.encodedPath(location))
                     try await targets.download(target, from: url, by: fetcher)
                 }
             }

@@ -13,7 +13,7 @@ struct MetadataFolder {
 
     /// Everything that is kept. Delegated roles are kept under their percent-encoded names.
     func load() throws -> TrustedMetadata {
-        var roles: [String: [UInt8]] = [:]
+        var roles = ExactMap<[UInt8]>()
         for name in try fileSystem.list(path) where name.hasSuffix(Self.suffix) {
             guard let role = MetadataName.decoded(String(name.dropLast(Self.suffix.count))) else { continue }
             roles[role] = try fileSystem.read(Path.join(path, name), limit: Self.fileLimit)

@@ -17,7 +17,7 @@ struct HoldfastCommand: AsyncParsableCommand {
             """,
         version: "1.0.0",
         subcommands: [
-            KeysCommand.self, RepoCommand.self, ReleaseCommand.self, BundleCommand.self, TicketCommand.self,
-            DeltaCommand.self, WireGuardCommand.self,
+            KeysCommand.self, RepoCommand.self, ReleaseCommand.self, DirectorCommand.self, BundleCommand.self,
+            TicketCommand.self, DeltaCommand.self, WireGuardCommand.self,
         ])
 }

@@ -288,29 +288,54 @@ struct RepoRotate: AsyncParsableCommand {
 
 struct RepoDelegate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "delegate", abstract: "Let others sign releases of some applications.",
+        commandName: "delegate", abstract: "Let others sign releases of some applications, or spread them over bins.",
         discussion: """
-            Example: holdfast repo delegate fleet shop-team --new-key carol.json --path 'shop/*'
+            With --bins the delegating role lists nothing itself from then on: each release goes into the bin that the
+            hash of its path names (role NAME-0, NAME-1 …), so that a device fetches one small file of very many.
+
+            Examples:
+              holdfast repo delegate fleet shop-team --new-key carol.json --path 'shop/*'
+              holdfast repo delegate fleet bin --bins 256 --new-key targets-1 --new-key targets-2 --threshold 2
             """)
 
     @OptionGroup var output: OutputOptions
     @OptionGroup var target: RepositoryOptions
     @OptionGroup var signing: SigningOptions
-    @Argument(help: "Name of the delegated role.") var role: String
+    @Argument(help: "Name of the delegated role; with --bins, how the bins' names begin.") var role: String
     @Option(help: ArgumentHelp("A key of the role; give it again for more.", valueName: "key")) var newKey: [String]
     @Option(help: "Signatures needed.") var threshold = 1
     @Option(help: "Days until the role's metadata expires.") var days = RepositoryPlan.defaultDays.targets
     @Option(help: ArgumentHelp("Releases it speaks for; * stands for one part of a path.", valueName: "pattern"))
-    var path: [String]
+    var path: [String] = []
+    @Option(help: ArgumentHelp("Spread releases over so many hash bins: a power of two, 2 to 4096.", valueName: "n"))
+    var bins: Int?
     @Flag(help: "Ask no other role about these paths.") var terminating = false
     @Option(help: "The role that delegates.") var from = "targets"
+
+    mutating func validate() throws {
+        guard let bins else {
+            guard !path.isEmpty else { throw ValidationError("give --path for what the role speaks for, or --bins") }
+            return
+        }
+        guard path.isEmpty, !terminating else {
+            throw ValidationError("--bins spreads all paths: it goes with neither --path nor --terminating")
+        }
+        guard bins.nonzeroBitCount == 1, Repository.binBits.contains(bins.trailingZeroBitCount) else {
+            throw ValidationError("--bins \(bins): a power of two from 2 to \(1 << Repository.binBits.upperBound)")
+        }
+    }
 
     func run() async throws {
         let repository = try target.open()
         let keys = signing.keyStore.signingKeys
         let plan = RolePlan(keys: try newKey.map(keys.publicKey), threshold: threshold, days: days)
-        try repository.delegate(
-            to: role, plan: plan, paths: path, terminating: terminating, delegator: from, signers: [])
+        if let bins {
+            try repository.delegateToBins(
+                prefix: role, bits: bins.trailingZeroBitCount, plan: plan, delegator: from, signers: [])
+        } else {
+            try repository.delegate(
+                to: role, plan: plan, paths: path, terminating: terminating, delegator: from, signers: [])
+        }
         // Only now does the repository list the new role's keys.
         let report = try repository.sign(try signing.signers(for: [repository]))
         output.console.result(Formatting.report(report)) { Formatting.text(report) }

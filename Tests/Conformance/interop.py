@@ -4,7 +4,8 @@
   make REPO                 writes a repository folder with python-tuf: delegations, rotations, all key types
   dsse-verify FILE KEY…     verifies an envelope by a threshold of all keys, each `keytype:scheme:public`
   dsse-make FILE            writes an envelope and beside it, as FILE.key, its key
-  time REPO ROOT LIST       refreshes and looks up every path in LIST; prints CPU seconds and peak memory in KiB
+  time REPO ROOT LIST [KEEP]  refreshes and looks up every path in LIST; prints CPU seconds and peak memory in KiB;
+                            keeps what it verified on disk when KEEP is given
 """
 
 import json
@@ -56,12 +57,14 @@ def refresh(repository, root, *paths):
             print(path, os.path.getsize(client.download_target(info)))
 
 
-def measure(repository, root, listing):
+def measure(repository, root, listing, keep=None):
     with open(listing) as file:
         paths = file.read().split()
     with tempfile.TemporaryDirectory() as folder:
         start = time.process_time()
         client = updater(repository, root, folder)
+        if keep is None:
+            client._persist_file = lambda *_: None
         client.refresh()
         for path in paths:
             assert client.get_targetinfo(path) is not None, path

@@ -71,8 +71,8 @@ class Repository:
 
     # Content
 
-    def add_artifact(self, path, content, role="targets"):
-        self[role].targets[path] = TargetFile.from_data(path, content, ["sha256"])
+    def add_artifact(self, path, content, role="targets", hashes=("sha256",)):
+        self[role].targets[path] = TargetFile.from_data(path, content, list(hashes))
         self.artifacts[path] = content
 
     def delegate(self, role, paths=("*",), delegator="targets", terminating=False, prefixes=None, expires=None):
@@ -148,7 +148,7 @@ class Repository:
             folder, slash, name = path.rpartition("/")
             digest, _, name = name.partition(".")
             path = folder + slash + name
-            listed = [t.targets[path].hashes["sha256"] for t in self.targets_roles() if path in t.targets]
+            listed = [h for t in self.targets_roles() if path in t.targets for h in t.targets[path].hashes.values()]
             if digest not in listed:
                 return None
         self.requests.append(("artifact", path))

@@ -16,6 +16,34 @@ def test_a_file_is_downloaded_and_kept(setup, path, consistent):
     assert ("artifact", path) not in repo.requests
 
 
+@pytest.mark.parametrize("hashes", [["sha256"], ["sha512"], ["sha256", "sha512"], ["sha512", "sha256"]])
+def test_each_hash_that_is_listed_is_checked(setup, hashes):
+    client, repo = setup()
+    repo.add_artifact("file", b"content", hashes=hashes)
+    repo.publish_targets()
+    assert client.download("file"), client.errors
+    assert client.downloads() == [b"content"]
+    for name in hashes:
+        right = dict(repo["targets"].targets["file"].hashes)
+        repo["targets"].targets["file"].hashes[name] = right[name][::-1]
+        repo.publish_targets()
+        repo["targets"].targets["file"].hashes[name] = right[name]
+        assert not client.download("file")
+
+
+def test_a_hash_of_an_unknown_kind_is_left_to_those_who_know_it(setup):
+    client, repo = setup()
+    repo.add_artifact("file", b"content")
+    repo["targets"].targets["file"].hashes["x-unknown"] = "00"
+    repo.publish_targets()
+    assert client.download("file"), client.errors
+    del repo["targets"].targets["file"].hashes["sha256"]
+    repo.publish_targets()
+    for kept in client.targets.iterdir():
+        kept.unlink()
+    assert not client.download("file"), "nothing that is understood vouches for it"
+
+
 @pytest.mark.parametrize("path", ["../outside", "/etc/outside", "a/../../outside", "..", "a/"])
 def test_a_target_path_never_leaves_the_folder(setup, path):
     client, repo = setup(consistent=False)

@@ -101,6 +101,18 @@ def test_each_kind_of_key(setup, kind):
     assert client.versions()["root"] == 2
 
 
+def test_the_older_spelling_of_the_ecdsa_keytype(setup):
+    client, repo = setup()
+    signer = CryptoSigner.generate_ecdsa()
+    key = signer.public_key
+    signer._public_key = type(key)(key.keyid, "ecdsa-sha2-nistp256", key.scheme, key.keyval)
+    repo.add_key("root", signer)
+    repo["root"].roles["root"].threshold = 2
+    repo.publish("root")
+    assert client.refresh(), client.errors
+    assert client.versions()["root"] == 2
+
+
 @pytest.mark.parametrize("keyids", ["same", "different"])
 def test_one_key_under_many_keyids_is_one_key(setup, keyids):
     client, repo = setup()

@@ -37,8 +37,9 @@ final class Bench: Sendable {
         }
         var variables = ["XDG_CONFIG_HOME": path("config"), "DOCKER_HOST": "unix://" + path("no-engine.sock")]
         variables.merge(environment) { $1 }
-        let hasKeys = ["keys", "repo", "ticket"].contains(words[0]) || (words[0] == "release" && words[1] == "build")
-        let readsKeys = hasKeys && !["status", "lint"].contains(words.count > 1 ? words[1] : "")
+        let hasKeys = ["keys", "repo", "director", "ticket"].contains(words[0]) || (words[0] == "release" && words[1] == "build")
+        let word = words.count > 1 ? words[1] : ""
+        let readsKeys = hasKeys && !["status", "lint"].contains(word) && !(words[0] == "director" && word == "list")
         let arguments = [Self.binary] + words + (readsKeys ? ["--keys", path(keys)] : [])
         return try await Command.run(arguments, environment: variables, limit: .seconds(120))
     }

@@ -184,7 +184,7 @@ import Testing
             $0.signed["expires"] = "2199-01-01T00:00:00Z"
             $0.signed["x-holdfast-issued"] = "2198-01-01T00:00:00Z"
         }
-        let forged = TrustSources(release: StageFetcher(served: stage.served, isSlow: false), isSideload: false)
+        let forged = TrustSources(release: StageFetcher(served: stage.served), isSideload: false)
         let verified = try await verifier().verify(from: forged, load: lab.loader(), state: provision(lab)) { _ in }
         #expect(verified.newState.timeFloor < testNow + 3600)
     }
@@ -312,14 +312,14 @@ import Testing
         #expect(
             await code {
                 _ = try await verifier().verify(
-                    from: TrustSources(release: StageFetcher(served: served, isSlow: false), isSideload: true),
+                    from: TrustSources(release: StageFetcher(served: served), isSideload: true),
                     load: lab.loader(), state: provision(lab)) { await persisted.add($0) }
             } == "trust.root-chain-too-long")
         #expect(await persisted.states.count == 256)
         // The next attempt goes on from where the last one stood.
         let last = try #require(await persisted.states.last)
         let verified = try await verifier().verify(
-            from: TrustSources(release: StageFetcher(served: served, isSlow: false), isSideload: true),
+            from: TrustSources(release: StageFetcher(served: served), isSideload: true),
             load: lab.loader(), state: last) { _ in }
         #expect(verified.value.app == "web")
     }

@@ -1,4 +1,5 @@
 import Base
+import Glibc
 import Model
 import Testing
 
@@ -69,6 +70,8 @@ struct Stage: Sendable {
     var served: [String: [UInt8]]
     var documents: [String: [UInt8]] = [:]
     var isSlow = false
+    /// Over HTTP timestamp metadata has no end; in a folder it is as long as ``served`` has it.
+    var isEndless = false
 
     init(_ lab: LabRepository) throws {
         self.lab = lab
@@ -121,18 +124,24 @@ struct Stage: Sendable {
     }
 }
 
-/// Serves a stage as a folder or as an HTTP mirror would.
-struct StageFetcher: MetadataFetcher {
-    let served: [String: [UInt8]]
-    let isSlow: Bool
+/// A stage in a folder of its own. A stick that dies under the reader cannot be made here: its read fails instead.
+struct StageFolder: MetadataFetcher {
+    private let scratch: Scratch
+    private let folder: DirectoryFetcher
+    private let isDying: Bool
+
+    init(_ stage: Stage) throws {
+        scratch = try Scratch()
+        for (name, bytes) in stage.served {
+            try FileSystem().replace(scratch.sub(MetadataName.encoded(name)), with: bytes, op: "test.stage")
+        }
+        folder = DirectoryFetcher(scratch.path)
+        isDying = stage.isSlow
+    }
 
     func fetchMetadata(_ name: String, maxLength: Int) async throws -> [UInt8]? {
-        if isSlow, name == "timestamp.json" {
-            throw TrustError(.fetchFailed, name, "too slow")
-        }
-        guard let bytes = served[name] else { return nil }
-        guard bytes.count <= maxLength else { throw TrustError(.tooLarge, name, "\(bytes.count) bytes") }
-        return bytes
+        if isDying, name == "timestamp.json" { throw FileSystemError(operation: "read", path: name, errno: EIO) }
+        return try await folder.fetchMetadata(name, maxLength: maxLength)
     }
 }
 
@@ -233,7 +242,10 @@ let attacks: [Attack] = [
     Attack(
         name: "Endless data", what: "Timestamp metadata never ends.",
         why: "Every file is bounded before it is held in memory.",
-        prepare: { $0.served["timestamp.json"] = [UInt8](repeating: 0x20, count: 1 << 20) },
+        prepare: { stage in
+            stage.served["timestamp.json"] = [UInt8](repeating: 0x20, count: 1 << 20)
+            stage.isEndless = true
+        },
         verdict: Attack.always(.tooLarge)),
     Attack(
         name: "Slow retrieval", what: "The mirror sends a byte now and then. (A folder: a dying stick.)",

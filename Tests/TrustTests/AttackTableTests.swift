@@ -2,6 +2,7 @@ import Base
 import Glibc
 import Model
 import Testing
+import TrustHTTP
 
 @testable import Trust
 
@@ -25,29 +26,40 @@ import Testing
 
         var stage = try Stage(lab)
         try attack.prepare(&stage)
-        for channel in Channel.allCases {
+        let documents = try lab.documents().merging(stage.documents) { $1 }
+        let folder = try StageFolder(stage)
+        let mirror = try await Mirror(stage, documents: Self.hashed(documents, by: lab))
+        let device = state
+        await withTaskGroup { group in
             for clock in ClockState.allCases {
-                let outcome = await Self.outcome(of: attack, stage, channel, clock, state)
-                #expect(
-                    outcome == attack.verdict(channel, clock),
-                    "\(attack.name), \(channel.rawValue), clock \(clock.rawValue)")
+                group.addTask {
+                    let outcome = await Self.outcome(
+                        from: TrustSources(release: mirror.metadata, isSideload: false), load: mirror.documents.load,
+                        attack, clock, device)
+                    Self.expect(outcome, attack, .http, clock)
+                }
             }
         }
+        try await mirror.close()
+        for clock in ClockState.allCases {
+            let outcome = await Self.outcome(
+                from: TrustSources(release: folder, isSideload: true), load: { path, _, _ in documents[path] ?? [] },
+                attack, clock, device)
+            Self.expect(outcome, attack, .folder, clock)
+        }
+    }
+
+    private static func expect(_ outcome: Verdict, _ attack: Attack, _ channel: Channel, _ clock: ClockState) {
+        #expect(
+            outcome == attack.verdict(channel, clock), "\(attack.name), \(channel.rawValue), clock \(clock.rawValue)")
     }
 
     /// What the device makes of what it is served.
     private static func outcome(
-        of attack: Attack, _ stage: Stage, _ channel: Channel, _ clock: ClockState, _ state: TrustState
+        from sources: TrustSources, load: @escaping TargetLoader, _ attack: Attack, _ clock: ClockState,
+        _ state: TrustState
     ) async -> Verdict {
-        let sources = TrustSources(
-            release: StageFetcher(served: stage.served, isSlow: stage.isSlow), isSideload: channel == .folder)
         let reading = clock.reading(now: testNow + attack.age, floor: state.timeFloor)
-        let documents = stage.documents
-        let honestLoader = stage.lab.loader()
-        let load: TargetLoader = { path, digest, length in
-            if let forged = documents[path] { return forged }
-            return try await honestLoader(path, digest, length)
-        }
         do {
             let verified = try await verifier(reading).verify(from: sources, load: load, state: state) { _ in }
             #expect(verified.targetPath == "web/2.0.0.release.json")
@@ -55,6 +67,17 @@ import Testing
         } catch {
             return .refused(error.reason)
         }
+    }
+
+    /// Documents by the names that a mirror with consistent snapshots gives them: the hash that was signed.
+    private static func hashed(_ documents: [String: [UInt8]], by lab: LabRepository) throws -> [String: [UInt8]] {
+        var result: [String: [UInt8]] = [:]
+        let honest = try lab.documents()
+        for (path, bytes) in documents {
+            let digest = Digest.sha256(honest[path] ?? bytes)
+            result[Path.join(Path.parent(path), "\(digest.hex).\(Path.name(path))")] = bytes
+        }
+        return result
     }
 
     /// With `HOLDFAST_UPDATE_DOCS=1` in the environment the document is rewritten instead.

@@ -55,6 +55,23 @@ struct InteropTests {
         #expect(output == "notes/a.txt 5\nteam/b.txt 5\n\(target.path) \(target.length)\n")
     }
 
+    @Test func pythonTUFFindsWhatWeSpreadOverHashBins() async throws {
+        let lab = try LabRepository(Scratch(), now: SystemClock.live.now())
+        let repository = Repository(path: lab.repository.path)
+        let firstRoot = Path.join(repository.metadataDirectory, "1.root.json")
+        let bins = try signer(70)
+        let signers = lab.signers + [bins]
+        try repository.add(path: "before.txt", content: Array("before".utf8), signers: signers)
+        try repository.delegateToBins(
+            prefix: "bin", bits: 5, plan: RolePlan(keys: [bins.publicKey], threshold: 1, days: 30), signers: signers)
+        let (target, bytes) = try releaseFixture()
+        try repository.add(target, document: bytes, signers: signers)
+        try repository.add(path: "a b/\u{E9}.txt", content: Array("after".utf8), signers: signers)
+        let output = try await Python.interop(
+            "refresh", repository.path, firstRoot, "before.txt", target.path, "a b/\u{E9}.txt")
+        #expect(output == "before.txt 6\n\(target.path) \(target.length)\na b/\u{E9}.txt 5\n")
+    }
+
     @Test func weRefreshAndFindInWhatPythonTUFWrites() async throws {
         let scratch = try Scratch()
         let folder = scratch.sub("python")

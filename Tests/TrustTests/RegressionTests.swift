@@ -42,6 +42,36 @@ import Testing
         #expect(await code { try repeated.verify([twice[0]], over: message, element: "x") } == "trust.keyid-duplicate")
     }
 
+    /// Names that Swift takes for equal are two keys, two roles and two files.
+    @Test func namesAreToldApartByTheirBytes() async throws {
+        let (one, two) = ("\u{E9}", "e\u{301}")
+        let (first, second) = (try signer(1), try signer(2))
+        let keys = RoleKeys(
+            keyIDs: [one, two], threshold: 2, keys: ExactMap([(one, first.publicKey), (two, second.publicKey)]))
+        let signatures = [
+            Signature(keyID: one, bytes: try first.sign([1])), Signature(keyID: two, bytes: try second.sign([1])),
+        ]
+        try keys.verify(signatures, over: [1], element: "x")
+        let swapped = [Signature(keyID: two, bytes: signatures[0].bytes), Signature(keyID: one, bytes: signatures[1].bytes)]
+        #expect(await code { try keys.verify(swapped, over: [1], element: "x") } == "trust.threshold-not-met")
+
+        var draft = MetadataDraft(
+            type: "snapshot",
+            fields: ["meta": .object(JSONObject([(one + ".json", JSONValue.object(["version": 7])), (two + ".json", .object(["version": 3]))]))])
+        draft.renew(version: 1, now: testNow, days: 1)
+        let snapshot = try SnapshotMetadata(parsing: draft.bytes("snapshot"), limits: .standard)
+        #expect(try snapshot.entry(of: one).version == 7)
+        #expect(try snapshot.entry(of: two).version == 3)
+
+        let target: JSONValue = ["length": 1, "hashes": ["sha256": .string(String(repeating: "0", count: 64))]]
+        draft = MetadataDraft(type: "targets", fields: ["targets": .object([one: target])])
+        draft.renew(version: 1, now: testNow, days: 1)
+        let targets = try TargetsMetadata(parsing: draft.bytes("targets"), role: "targets", limits: .standard)
+        #expect(try targets.target(one) != nil)
+        #expect(try targets.target(two) == nil)
+        #expect(!PathPattern(one).matches(PathPattern.split(two)))
+    }
+
     @Test("CVE-2024-47534: delegations keep the order of the delegator")
     func delegationOrder() throws {
         let names = (0..<50).map { "role-\(($0 * 37) % 50)" }
@@ -108,7 +138,7 @@ import Testing
         #expect(
             await code {
                 _ = try await verifier(late).verify(
-                    from: TrustSources(release: StageFetcher(served: served, isSlow: false), isSideload: false),
+                    from: TrustSources(release: StageFetcher(served: served), isSideload: false),
                     load: lab.loader(), state: first.newState) { _ in }
             } == "trust.rollback")
     }

@@ -190,6 +190,55 @@ import Testing
             } == "trust.role-name")
     }
 
+    /// A folder that somebody carried here may hold links where folders should be.
+    @Test(arguments: ["metadata", "staged", "targets"]) func aLinkInTheFoldersPlaceIsRefused(_ name: String) async throws {
+        let scratch = try Scratch()
+        let lab = try LabRepository(scratch)
+        let (target, bytes) = try releaseFixture()
+        let folder = Path.join(lab.repository.path, name)
+        try FileSystem().rename(folder, to: scratch.sub("elsewhere"), op: "test")
+        try #require(symlink(scratch.sub("elsewhere"), folder) == 0)
+        let before = try FileSystem().list(scratch.sub("elsewhere"))
+        #expect(
+            await code { try lab.repository.add(target, document: bytes, signers: lab.signers) }
+                == "trust.repository-invalid")
+        #expect(try FileSystem().list(scratch.sub("elsewhere")) == before)
+    }
+
+    @Test func aDelegatedRoleThatIsAPathIsNotFollowed() async throws {
+        let lab = try LabRepository(Scratch())
+        var draft = try #require(try lab.repository.published("targets"))
+        let key = lab.signers[1].publicKey
+        draft.signed["delegations"] = [
+            "keys": .object([key.keyID: key.json]),
+            "roles": [
+                [
+                    "name": "../outside", "keyids": [.string(key.keyID)], "threshold": 1, "paths": ["*"],
+                    "terminating": false,
+                ]
+            ],
+        ]
+        try lab.repository.stage("targets", draft)
+        #expect(await code { try lab.repository.sign(lab.signers) } == "trust.role-name")
+    }
+
+    /// Regression: one more than the highest number stopped the program.
+    @Test func theHighestVersionHasNoNext() async throws {
+        let lab = try LabRepository(Scratch())
+        let file = Path.join(lab.repository.metadataDirectory, "\(Int64.max).targets.json")
+        let bytes = try #require(try lab.repository.publishedBytes("targets"))
+        try FileSystem().replace(file, with: bytes, op: "test")
+        #expect(
+            await code { try lab.repository.refresh(["targets"], signers: lab.signers) } == "trust.repository-invalid")
+        var draft = try #require(try lab.repository.published("root"))
+        draft.signed["version"] = .integer(.max)
+        draft.signatures = []
+        _ = try draft.sign("root", by: lab.signers, allowed: [lab.signers[0].keyID])
+        var client = try UpdateClient(
+            trusted: TrustedMetadata(root: draft.bytes("root")), fetcher: lab.fetcher(), now: testNow) { _, _ in }
+        try await client.refresh()
+    }
+
     @Test func lintTellsADamagedDocument() async throws {
         let lab = try LabRepository(try Scratch())
         let target = try lab.add()

@@ -63,6 +63,11 @@ struct LabRepository: Sendable {
 
     func fetcher() -> DirectoryFetcher { DirectoryFetcher(repository.metadataDirectory) }
 
+    /// Documents of all releases listed, by path.
+    func documents() throws -> [String: [UInt8]] {
+        try repository.releases().reduce(into: [:]) { $0[$1.path] = try repository.document(of: $1) }
+    }
+
     /// Loads documents from the repository's folder by digest.
     func loader() -> TargetLoader {
         let path = repository.path
@@ -117,5 +122,16 @@ func code(_ body: () async throws -> Void) async -> String? {
         return nil
     } catch {
         return (error as? any CodedError)?.code ?? "other: \(error)"
+    }
+}
+
+/// Metadata in memory, by name.
+struct StageFetcher: MetadataFetcher {
+    let served: [String: [UInt8]]
+
+    func fetchMetadata(_ name: String, maxLength: Int) async throws -> [UInt8]? {
+        guard let bytes = served[name] else { return nil }
+        guard bytes.count <= maxLength else { throw TrustError(.tooLarge, name, "\(bytes.count) bytes") }
+        return bytes
     }
 }
