@@ -100,11 +100,15 @@ final class VerificationKey: @unchecked Sendable {
             guard let raw = Hex.decode(text), raw.count == 32 else { return nil }
             return EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, nil, raw, raw.count)
         }
-        let bytes = Array(text.utf8)
-        guard let bio = BIO_new_mem_buf(bytes, Int32(bytes.count)) else { return nil }
-        defer { BIO_free(bio) }
-        // The callback keeps OpenSSL from asking for a passphrase on the terminal.
-        guard let key = PEM_read_bio_PUBKEY(bio, nil, { _, _, _, _ in 0 }, nil) else {
+        // The BIO reads from these very bytes as long as it lives, so they are held as long (found by TrustKey's fuzzing:
+        // an array passed by itself is free once BIO_new_mem_buf has returned).
+        let read = Array(text.utf8).withUnsafeBytes { bytes -> OpaquePointer? in
+            guard let bio = BIO_new_mem_buf(bytes.baseAddress, Int32(bytes.count)) else { return nil }
+            defer { BIO_free(bio) }
+            // The callback keeps OpenSSL from asking for a passphrase on the terminal.
+            return PEM_read_bio_PUBKEY(bio, nil, { _, _, _, _ in 0 }, nil)
+        }
+        guard let key = read else {
             ERR_clear_error()
             return nil
         }
