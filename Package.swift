@@ -136,8 +136,8 @@ let package = Package(
         library(
             "AgentCore",
             [
-                "Base", "Model", "ServiceSupport", "SQLite", "Archive", "Trust", "OCI", "ReleaseBundle", "DockerEngine", "CLinux",
-                logging, nioCore, nioPosix, nioHTTP1,
+                "Base", "Model", "ServiceSupport", "SQLite", "Archive", "Trust", "OCI", "ImageDelta", "ReleaseBundle",
+                "DockerEngine", "CLinux", logging, nioCore, nioPosix, nioHTTP1,
             ]),
         library(
             "Operator",

@@ -11,12 +11,13 @@ extern long syscall(long number, ...);
 static const int holdfast_o_path = 010000000;
 static const int holdfast_at_empty_path = 0x1000;
 
-/// An open below `directory` that no symlink, `..` or mount trick can lead outside it.
+/// An open below `directory` that follows no symlink and that no `..` can lead outside it. With O_PATH and O_NOFOLLOW
+/// a symlink at the end is opened itself.
 /// Returns a descriptor, or -1 with errno set (ENOSYS before Linux 5.6).
 static inline int holdfast_open_beneath(int directory, const char *path, uint64_t flags) {
     struct open_how how = {
         .flags = flags,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
     };
     return (int)syscall(SYS_openat2, directory, path, &how, sizeof how);
 }

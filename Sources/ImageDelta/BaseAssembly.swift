@@ -31,14 +31,20 @@ public struct BaseAssembly {
             switch location {
             case .tar(let path): parts.append(try TarFileBase(paths: [path]))
             case .tree(let path, let given):
-                let root = try TreeRoot(path: path)
-                let skeleton = try skeleton(of: index, root: root, given: given)
-                parts.append(
-                    try TreeBase(root: root, skeleton: skeleton, tarSize: delta.header.bases[index].size))
+                parts.append(try tree(index, root: try TreeRoot(path: path), skeleton: given))
             }
         }
         return parts.count == 1 ? parts[0] : JoinedBase(parts)
     }
+
+    /// Base layer `index` from an extracted tree. Headers that are made here stay in ``skeletonPath(_:)``, for another
+    /// run to be given.
+    public func tree(_ index: Int, root: TreeRoot, skeleton given: String?) throws(DeltaError) -> any BaseSource {
+        let skeleton = try skeleton(of: index, root: root, given: given)
+        return try TreeBase(root: root, skeleton: skeleton, tarSize: delta.header.bases[index].size)
+    }
+
+    public func skeletonPath(_ index: Int) -> String { Path.join(scratch, "headers-\(index)") }
 
     private func skeleton(of index: Int, root: TreeRoot, given: String?) throws(DeltaError) -> ReadableFile {
         if let given {
@@ -51,7 +57,7 @@ public struct BaseAssembly {
         for before in delta.header.bases[..<index] { offset += before.recipe.byteCount }
         let steps = StreamDecoder(file: delta.file, stream: .literal)
         try steps.begin(offset: offset, length: base.recipe.byteCount)
-        let path = Path.join(scratch, "headers-\(index)")
+        let path = skeletonPath(index)
         let output = try DeltaError.wrap { () throws(FileSystemError) in
             try fileSystem.create(path, mode: 0o600, truncate: true, op: "delta.headers")
         }

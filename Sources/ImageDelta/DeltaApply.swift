@@ -39,22 +39,33 @@ public struct DeltaApply: Sendable {
     /// Compares a partial output with the chapters' digests; reads the partial output and the delta's
     /// chapter headers, never the base.
     public func resumption(of partial: ReadableFile) throws(DeltaError) -> Resumption {
-        let available = try DeltaError.wrap { () throws(FileSystemError) in try partial.status().size }
+        var position: Int64 = 0
+        return try resumption { (buffer) throws(DeltaError) in
+            let offset = position
+            let read = try DeltaError.wrap { () throws(FileSystemError) in try partial.read(into: buffer, at: offset) }
+            position += Int64(read)
+            return read
+        }
+    }
+
+    /// The same for a partial output in whatever form it is kept: `read` fills a buffer with its next bytes and
+    /// answers how many; fewer only at the end.
+    public func resumption(
+        reading read: (UnsafeMutableRawBufferPointer) throws(DeltaError) -> Int
+    ) throws(DeltaError) -> Resumption {
         var index = try ChapterIndex(file: file, start: chapterOffset, targetSize: header.targetSize)
         var hasher = SHA256Hasher()
         var chapters = 0
         var kept: Int64 = 0
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 16)
         defer { buffer.deallocate() }
-        while let chapter = try index.next(), index.outputOffset <= available {
+        while let chapter = try index.next() {
             var trial = hasher.fork()
             var at = kept
             while at < index.outputOffset {
                 let count = Int(min(index.outputOffset - at, Int64(buffer.count)))
                 let slice = UnsafeMutableRawBufferPointer(rebasing: buffer[0..<count])
-                let offset = at
-                let read = try DeltaError.wrap { () throws(FileSystemError) in try partial.read(into: slice, at: offset) }
-                guard read == count else { break }
+                guard try read(slice) == count else { break }
                 trial.update(UnsafeRawBufferPointer(slice))
                 at += Int64(count)
             }

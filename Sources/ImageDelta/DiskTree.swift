@@ -2,8 +2,7 @@ import Base
 import CLinux
 import Glibc
 
-/// A directory below which nothing can lead outside: paths are opened beneath it, symlinks are not followed
-/// at the end and not out of it in between.
+/// A directory below which nothing can lead outside: paths are opened beneath it, and no symlink is followed.
 public final class TreeRoot: Sendable {
     public let path: String
     let descriptor: Int32
@@ -14,6 +13,18 @@ public final class TreeRoot: Sendable {
         guard descriptor >= 0 else {
             throw DeltaError(.missingBase, "cannot open \(path): \(String(cString: strerror(errno)))")
         }
+    }
+
+    /// The directory at a relative path below `parent`: whatever lies between them, no symlink is followed.
+    /// `parent` itself may be reached through symlinks, as whoever configured it wished.
+    public init(path: String, below parent: String) throws(DeltaError) {
+        let root = try TreeRoot(path: parent)
+        guard let opened = root.open(Array(path.utf8), flags: O_RDONLY | O_DIRECTORY) else {
+            throw DeltaError(
+                .missingBase, "cannot open \(Path.join(parent, path)): \(String(cString: strerror(errno)))")
+        }
+        self.path = Path.join(parent, path)
+        descriptor = opened
     }
 
     deinit { close(descriptor) }

@@ -45,6 +45,7 @@ struct SkeletonEncoder {
                 continue
             }
             flushLiteral()
+            // Engines do not give a layer's root the mode and time of its header, so that one is always sent.
             let predicted = template.predict(walk[entry])
             if entry >= next, entry - next <= Self.skipLimit {
                 if entry > next {
@@ -52,7 +53,7 @@ struct SkeletonEncoder {
                     append(.skip, Int64(entry - next))
                 }
                 next = entry + 1
-                addWalked(headers, predicted: predicted)
+                addWalked(headers, predicted: walk[entry].path.isEmpty ? [] : predicted)
             } else if headers.count == predicted.count {
                 flush()
                 append(.path, Int64(walk[entry].path.count))

@@ -7,9 +7,29 @@ public protocol BlobSource: Sendable {
     /// Bytes of the stored blob; nil when it is not there.
     func blobSize(_ digest: Digest) throws -> Int64?
     func openBlob(_ digest: Digest, from offset: Int64) throws -> any ByteSource
+    /// The tar of a layer that was made here rather than fetched, at most `size` bytes; nil where there is none.
+    func openMade(_ diffID: Digest, size: Int64) throws -> (any ByteSource)?
 }
 
 extension BlobSource {
+    public func openMade(_ diffID: Digest, size: Int64) throws -> (any ByteSource)? { nil }
+
+    /// A layer's tar: its signed blob, read as verified and decompressed, never more than its signed size; or what was
+    /// made of it here.
+    public func layerTar(_ layer: Release.Layer) throws -> any ByteSource {
+        if try blobSize(layer.blob.digest) == nil,
+            let made = try openMade(layer.diffID, size: layer.uncompressedSize)
+        {
+            return made
+        }
+        guard let compression = MediaType.layerCompression(layer.mediaType) else {
+            throw OCIError(.mediaType, layer.diffID.description, layer.mediaType)
+        }
+        return try compression.decompressor(
+            try reader(layer.blob), outputCap: layer.uncompressedSize, windowLog: Zstd.foreignWindowLog,
+            subject: "layer \(layer.diffID)")
+    }
+
     /// The blob's bytes, refused unless they have exactly its size and digest.
     ///
     /// Presence and size are checked now; the digest at the end: nothing may be believed before the

@@ -10,7 +10,7 @@ import Model
 /// One writer per blob at a time, kept by a file lock that dies with its process.
 public struct BlobStore: BlobSource {
     public let root: String
-    private let fileSystem: FileSystem
+    let fileSystem: FileSystem
 
     /// Label of every durable operation of a store.
     public static let operationLabel = "store.blob"
@@ -47,6 +47,10 @@ public struct BlobStore: BlobSource {
     public func openBlob(_ digest: Digest, from offset: Int64) throws -> any ByteSource {
         let file = try ReadableFile(path: path(digest))
         return FileSource(file, range: offset..<max(offset, try file.status().size))
+    }
+
+    public func openMade(_ diffID: Digest, size: Int64) throws -> (any ByteSource)? {
+        try layers.contains(diffID) ? layers.open(diffID, size: size) : nil
     }
 
     /// Whether the blob is there with this size. Its content was verified when it came; see ``verify(_:)``.

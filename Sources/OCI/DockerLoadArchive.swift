@@ -15,20 +15,9 @@ public struct LayerStream: Sendable {
         self.init { try await reader.next() }
     }
 
-    /// The layer decompressed from its stored blob, capped at its signed size; or its plain tar, if only that is there.
+    /// The layer's tar as `blobs` has it.
     public init(_ layer: Release.Layer, in blobs: some BlobSource) {
-        self.init {
-            // A layer that a delta made is there as a plain tar under its diffID.
-            if try blobs.blobSize(layer.blob.digest) == nil, try blobs.holds(layer) {
-                return try blobs.reader(layer.plainBlob)
-            }
-            guard let compression = MediaType.layerCompression(layer.mediaType) else {
-                throw OCIError(.mediaType, layer.diffID.description, layer.mediaType)
-            }
-            return try compression.decompressor(
-                try blobs.reader(layer.blob), outputCap: layer.uncompressedSize, windowLog: Zstd.foreignWindowLog,
-                subject: "layer \(layer.diffID)")
-        }
+        self.init { try blobs.layerTar(layer) }
     }
 }
 

@@ -17,6 +17,8 @@ public enum BundleFormat {
     static let appAnnotation = "holdfast.release.app"
     static let releaseVersionAnnotation = "holdfast.release.version"
     static let counterAnnotation = "holdfast.release.ctr"
+    static let basesAnnotation = "holdfast.release.bases"
+    static let devicesAnnotation = "holdfast.release.devices"
 
     static let marker = "oci-layout"
     static let index = "index.json"

@@ -15,9 +15,12 @@ public struct BundleSummary: Sendable, Equatable {
         /// Those of them that the bundle lacks, because the receiver is said to have them.
         public var missing: [Release.Blob]
         /// Deltas that the bundle carries.
-        public var deltas: Int
+        public var deltas: [Release.LayerDelta]
         /// Why the document cannot be read; nil when it can.
         public var fault: String?
+
+        /// Whether a device needs nothing but the bundle.
+        public var servesAll: Bool { fault == nil && missing.isEmpty }
     }
 
     public struct ImageEntry: Sendable, Equatable {
@@ -72,7 +75,15 @@ extension BundleSummary.ReleaseEntry {
             "app": .string(offer.app), "version": .string(offer.version.description), "ctr": .integer(offer.ctr),
             "document": .string(offer.document.digest.description),
             "services": .object(services.mapValues { .string($0.description) }),
-            "requiredBytes": .integer(requiredBytes), "deltas": .integer(Int64(deltas)),
+            "requiredBytes": .integer(requiredBytes),
+            "deltas": .array(
+                deltas.map {
+                    [
+                        "target": .string($0.target.description), "digest": .string($0.blob.digest.description),
+                        "size": .integer($0.blob.size), "base": .array($0.base.map { .string($0.description) }),
+                    ]
+                }),
+            "serves": servesAll ? "all" : offer.audience.map(\.json) ?? .null,
             "missing": .array(
                 missing.map { ["digest": .string($0.digest.description), "size": .integer($0.size)] }),
             "fault": fault.map { .string($0) } ?? .null,
@@ -103,13 +114,13 @@ extension BundleReader {
 
     private func entry(_ offer: BundleOffer) throws -> BundleSummary.ReleaseEntry {
         var entry = BundleSummary.ReleaseEntry(
-            offer: offer, services: [:], requiredBytes: 0, missing: [], deltas: 0, fault: nil)
+            offer: offer, services: [:], requiredBytes: 0, missing: [], deltas: [], fault: nil)
         do {
             let release = try Release(decoding: try document(offer.document, limit: ReleaseLimits.documentSize))
             entry.services = release.services.compactMapValues { release.images[$0.image]?.manifest.digest }
             entry.requiredBytes = release.requiredBlobs.reduce(0) { $0 + $1.size }
             entry.missing = try missing(release.requiredBlobs)
-            entry.deltas = try release.deltas.count { try blobSize($0.blob.digest) == $0.blob.size }
+            entry.deltas = try release.deltas.filter { try blobSize($0.blob.digest) == $0.blob.size }
         } catch let error as any CodedError {
             entry.fault = error.message
         }

@@ -12,8 +12,13 @@ public struct BundleOffer: Hashable, Sendable {
     public var ctr: Int64
     /// The release document.
     public var document: Release.Blob
+    /// Whom the bundle was made for; nil when it is for everyone.
+    public var audience: BundleAudience?
 
-    public init(app: String, version: SemanticVersion, ctr: Int64, document: Release.Blob) {
+    public init(
+        app: String, version: SemanticVersion, ctr: Int64, document: Release.Blob, audience: BundleAudience? = nil
+    ) {
+        self.audience = audience
         self.app = app
         self.version = version
         self.ctr = ctr
@@ -99,7 +104,8 @@ public struct BundleReader: BlobSource {
                 let ctr = entry.annotations[BundleFormat.counterAnnotation].flatMap({ Int64($0) }), ctr > 0,
                 (1...Int64(ReleaseLimits.documentSize)).contains(entry.blob.size)
             else { throw BundleError(.release, "\(path): index.json", entry.blob.digest.description) }
-            return BundleOffer(app: app, version: version, ctr: ctr, document: entry.blob)
+            return BundleOffer(
+                app: app, version: version, ctr: ctr, document: entry.blob, audience: BundleAudience(entry.annotations))
         }
     }
 

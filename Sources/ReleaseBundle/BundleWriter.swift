@@ -10,9 +10,12 @@ public struct BundlePlan: Sendable {
         public var release: Release
         /// The signed document, byte for byte.
         public var document: [UInt8]
-        public init(release: Release, document: [UInt8]) {
+        /// Whom the bundle serves, when that is not everyone.
+        public var audience: BundleAudience?
+        public init(release: Release, document: [UInt8], audience: BundleAudience? = nil) {
             self.release = release
             self.document = document
+            self.audience = audience
         }
     }
 
@@ -202,7 +205,7 @@ public struct BundleWriter: Sendable {
                         BundleFormat.appAnnotation: release.app,
                         BundleFormat.releaseVersionAnnotation: release.version.description,
                         BundleFormat.counterAnnotation: String(release.ctr),
-                    ]))
+                    ].merging(try entry.audience?.annotations() ?? [:]) { $1 }))
             for (service, value) in release.services.sorted(by: { $0.key < $1.key }) {
                 guard let image = release.images[value.image] else { continue }
                 // One release: its services' names. Several: names that tell them apart.

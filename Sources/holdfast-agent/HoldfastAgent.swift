@@ -19,8 +19,8 @@ struct RootCommand: AsyncParsableCommand {
             """,
         subcommands: [
             RunCommand.self, StatusCommand.self, WhyCommand.self, ImportCommand.self, ReleasesCommand.self,
-            RollbackCommand.self, LogsCommand.self, ProvisionCommand.self, EnrolCommand.self, HubCommand.self,
-            JournalCommand.self, ConfigCommand.self,
+            InventoryCommand.self, RollbackCommand.self, LogsCommand.self, ProvisionCommand.self, EnrolCommand.self,
+            HubCommand.self, JournalCommand.self, ConfigCommand.self,
         ])
 }
 

@@ -55,6 +55,16 @@ struct ImportCommand: AsyncParsableCommand {
                 if !isCopying { progress.start("copying", total: event["total"]?.integer) }
                 isCopying = true
                 progress.update(event["done"]?.integer ?? 0, total: event["total"]?.integer)
+            case "making":
+                if !isCopying { progress.start("making", total: event["total"]?.integer) }
+                isCopying = true
+                progress.update(event["done"]?.integer ?? 0, total: event["total"]?.integer)
+            case "took" where event["delta"]?.string != nil:
+                if isCopying { progress.finish() }
+                isCopying = false
+                console.note(
+                    "layer \((event["layer"]?.string ?? "").dropFirst(7).prefix(12)) by delta, "
+                        + "\(ByteCount(event["read"]?.integer ?? 0)) read, \(ByteCount(event["saved"]?.integer ?? 0)) saved")
             default: break
             }
         }

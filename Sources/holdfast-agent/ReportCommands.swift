@@ -70,9 +70,26 @@ struct WhyCommand: AsyncParsableCommand {
         let answer = try options.client.document("GET", "/v1/why")
         let reasons = answer["reasons"]?.array ?? []
         options.console.result(answer) {
-            reasons.isEmpty ? "all is as it should be" : reasons.map(text).joined(separator: "\n")
+            (reasons.isEmpty ? "all is as it should be" : reasons.map(text).joined(separator: "\n"))
+                + (answer["lastImport"].map(supply) ?? "")
         }
         if reasons.contains(where: { $0["fault"]?.bool == true }) { throw ExitCode(ExitStatus.failure.rawValue) }
+    }
+
+    /// How the layers of the last import came.
+    private func supply(_ last: JSONValue) -> String {
+        let layers = last["layers"]?.array ?? []
+        let made = layers.count { $0["delta"]?.string != nil }
+        var lines = [
+            "\n\(TerminalText.sanitized(last["release"]?.string ?? "")): \(made) of \(layers.count) new layers by delta, "
+                + "\(ByteCount(last["read"]?.integer ?? 0)) read, \(ByteCount(last["saved"]?.integer ?? 0)) saved"
+        ]
+        for layer in layers {
+            for failure in layer["failures"]?.array ?? [] {
+                lines.append("    not by \(TerminalText.sanitized(failure.string ?? ""))")
+            }
+        }
+        return lines.joined(separator: "\n")
     }
 
     private func text(_ reason: JSONValue) -> String {

@@ -52,8 +52,8 @@ struct RunCommand: AsyncParsableCommand {
                 layout: config.layout, clock: clock, logger: logger, heartbeat: heartbeat),
             policy: config.planPolicy, timing: config.timing, reserve: config.stateReserve)
         let importer = Importer(
-            journal: journal, reconciler: reconciler, store: store, engine: engine, fileSystem: fileSystem,
-            layout: config.layout,
+            journal: journal, reconciler: reconciler, store: store, engine: engine,
+            bases: .docker(client), fileSystem: fileSystem, layout: config.layout,
             clockReading: { DeviceFacts.clockReading(clock, trust: config.clockTrust) }, reserve: config.stateReserve,
             features: DeviceFacts.features, architecture: DeviceFacts.architecture, threads: threads, logger: logger)
         let hub = HubWiring(

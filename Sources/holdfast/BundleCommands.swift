@@ -24,6 +24,9 @@ struct BundleExportCommand: AsyncParsableCommand {
               holdfast bundle export fleet --release shop/1.4.0 -o /media/stick/shop
               holdfast bundle export fleet --release shop/1.4.0 --installed shop/1.3.0 -o update.tar
               holdfast bundle export fleet --release shop/1.4.0 --from shop/1.3.0 --from shop/1.2.0 -o small.tar
+              holdfast bundle export fleet --release shop/1.4.0 --for pump-7.json pump-8.json -o site.tar
+
+            An inventory is what `holdfast-agent inventory --output json` prints on a device.
             """)
 
     @OptionGroup var output: OutputOptions
@@ -34,6 +37,10 @@ struct BundleExportCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Serve devices that have this release, by deltas; give it again.", valueName: "app/version"))
     var from: [String] = []
     @Option(
+        name: .customLong("for"), parsing: .upToNextOption,
+        help: ArgumentHelp("Serve these devices with the fewest bytes.", valueName: "inventory.json"))
+    var inventories: [String] = []
+    @Option(
         name: [.customShort("o"), .customLong("out")],
         help: ArgumentHelp("The folder or .tar file to write.", valueName: "path"))
     var destination: String
@@ -41,9 +48,9 @@ struct BundleExportCommand: AsyncParsableCommand {
     func run() async throws {
         let console = output.console
         let workspace = try Workspace(repo)
-        let plan = try workspace.bundlePlan(
+        let (plan, choices) = try workspace.bundlePlan(
             try release.map { try ReleaseName($0) }, installed: try installed.map { try ReleaseName($0) },
-            from: try from.map { try ReleaseName($0) })
+            from: try from.map { try ReleaseName($0) }, devices: try inventories.map { try inventory($0) })
         let isTar = destination.hasSuffix(".tar")
         let bridge = ProgressBridge(console)
         let progress: BundleWriter.Progress = { bridge.show("Writing \(Path.name(destination))", done: $0, total: $1) }
@@ -57,12 +64,39 @@ struct BundleExportCommand: AsyncParsableCommand {
             [
                 "path": .string(destination), "form": .string(isTar ? "tar" : "directory"),
                 "releases": .array(release.map { .string($0) }), "blobs": .integer(Int64(plan.blobs.count)),
-                "bytes": .integer(plan.totalBytes),
+                "bytes": .integer(plan.totalBytes), "layers": .array(choices.map(json)),
             ]
         ) {
-            "wrote \(destination): \(release.joined(separator: ", ")), \(plan.blobs.count) blobs, "
-                + "\(ByteCount(plan.totalBytes))"
+            let lines = choices.filter { !$0.blobs.isEmpty }.map(text)
+            return (lines + [
+                "wrote \(destination): \(release.joined(separator: ", ")), \(plan.blobs.count) blobs, "
+                    + "\(ByteCount(plan.totalBytes))"
+            ]).joined(separator: "\n")
         }
+    }
+
+    private func inventory(_ path: String) throws -> DeviceInventory {
+        let bytes = try FileSystem().read(path, limit: DeviceInventory.documentLimit)
+        do {
+            return try DeviceInventory(decoding: bytes)
+        } catch {
+            throw OperatorError(.value, "\(path): \(error.message)", hint: error.hint ?? "")
+        }
+    }
+
+    private func text(_ choice: BundleSelection.Choice) -> String {
+        let services = TerminalText.sanitized(choice.services.joined(separator: ", "))
+        return "layer \(choice.layer.short) of \(services): \(choice.isWhole ? "whole" : "by delta"), "
+            + "\(ByteCount(choice.bytes)) (\(TerminalText.sanitized(choice.reason)))"
+    }
+
+    private func json(_ choice: BundleSelection.Choice) -> JSONValue {
+        [
+            "layer": .string(choice.layer.description), "services": .array(choice.services.map { .string($0) }),
+            "form": .string(choice.blobs.isEmpty ? "none" : choice.isWhole ? "whole" : "deltas"),
+            "blobs": .array(choice.blobs.map { .string($0.digest.description) }), "bytes": .integer(choice.bytes),
+            "wholeBytes": .integer(choice.wholeBytes), "reason": .string(choice.reason),
+        ]
     }
 }
 
@@ -78,19 +112,35 @@ struct BundleInspect: AsyncParsableCommand {
         let summary = try BundleReader(opening: path).inspect()
         let console = output.console
         console.result(summary.json) {
-            var table = Table("release", "ctr", "services", "needs", "missing")
+            var table = Table("release", "ctr", "services", "needs", "missing", "deltas", "serves")
             for entry in summary.releases {
                 table.add([
                     "\(entry.offer.app)/\(entry.offer.version)", String(entry.offer.ctr),
                     entry.fault ?? entry.services.keys.sorted().joined(separator: " "),
                     ByteCount(entry.requiredBytes).description,
                     entry.missing.isEmpty ? "" : Formatting.bytes(entry.missing).description,
+                    entry.deltas.isEmpty
+                        ? "" : "\(entry.deltas.count), \(Formatting.bytes(entry.deltas.map(\.blob)))",
+                    serves(entry),
                 ])
             }
             return table.rendered(color: console.colorsOutput)
                 + "\(summary.blobCount) blobs, \(ByteCount(summary.blobBytes)), "
                 + "\(summary.metadata.count) metadata files; nothing was verified\n"
         }
+    }
+}
+
+extension BundleInspect {
+    /// Names shown of whom a bundle serves.
+    private static let shownNames = 6
+
+    private func serves(_ entry: BundleSummary.ReleaseEntry) -> String {
+        if entry.servesAll { return "all" }
+        guard let audience = entry.offer.audience else { return "devices that have what is missing" }
+        let names = audience.bases + audience.devices
+        return names.prefix(Self.shownNames).joined(separator: " ")
+            + (names.count > Self.shownNames ? " and \(names.count - Self.shownNames) more" : "")
     }
 }
 

@@ -107,6 +107,7 @@ struct ReleaseBuild: AsyncParsableCommand {
         json["wasThere"] = .bool(outcome.wasThere)
         json["bytes"] = .integer(outcome.totalBytes)
         json["services"] = .object(outcome.release.services.mapValues { .string($0.image) })
+        json["deltas"] = .integer(Int64(outcome.release.deltas.count))
         console.result(.object(json)) {
             var lines = [
                 "\(outcome.wasThere ? "there already" : "built"): \(outcome.target.app)/\(outcome.target.version), "
@@ -118,6 +119,10 @@ struct ReleaseBuild: AsyncParsableCommand {
                 lines.append(
                     "service    \(name): \(TerminalText.sanitized(image.reference))@\(image.manifest.digest.short), "
                         + "\(image.architecture), \(image.layers.count) layers")
+            }
+            if !outcome.release.deltas.isEmpty {
+                lines.append(
+                    "deltas     \(outcome.release.deltas.count), \(Formatting.bytes(outcome.release.deltas.map(\.blob)))")
             }
             return (lines + [Formatting.text(outcome.signing)]).joined(separator: "\n")
         }
@@ -164,14 +169,28 @@ struct ReleaseShow: AsyncParsableCommand {
     @Argument(help: ArgumentHelp("The release.", valueName: "app/version")) var release: String
 
     func run() async throws {
-        let stored = try workspace.open().release(try ReleaseName(release))
+        let workspace = try workspace.open()
+        let stored = try workspace.release(try ReleaseName(release))
+        let deltas = try workspace.deltaOrigins(of: stored.release)
         let console = output.console
-        console.result(["target": Formatting.target(stored.target), "release": stored.release.json]) {
-            text(stored, console)
+        console.result([
+            "target": Formatting.target(stored.target), "release": stored.release.json,
+            "deltas": .array(deltas.map(json)),
+        ]) {
+            text(stored, deltas, console)
         }
     }
 
-    private func text(_ stored: Workspace.StoredRelease, _ console: Console) -> String {
+    private func json(_ origin: DeltaOrigin) -> JSONValue {
+        [
+            "digest": .string(origin.delta.blob.digest.description), "size": .integer(origin.delta.blob.size),
+            "layer": .string(origin.delta.target.description), "wholeSize": .integer(origin.wholeBytes),
+            "services": .array(origin.services.map { .string($0) }),
+            "from": .array(origin.releases.map { .string($0.description) }),
+        ]
+    }
+
+    private func text(_ stored: Workspace.StoredRelease, _ deltas: [DeltaOrigin], _ console: Console) -> String {
         let release = stored.release
         var text = """
             \(release.app)/\(release.version)
@@ -201,7 +220,16 @@ struct ReleaseShow: AsyncParsableCommand {
         for (name, file) in release.files.sorted(by: { $0.key < $1.key }) {
             rest.add([file.secret ? "secret" : "config", name, ByteCount(file.blob.size).description])
         }
-        return text + (rest.rows.isEmpty ? "" : "\n" + rest.rendered(color: console.colorsOutput))
+        if !rest.rows.isEmpty { text += "\n" + rest.rendered(color: console.colorsOutput) }
+        var table = Table("delta", "from", "services", "size", "instead of")
+        for origin in deltas {
+            table.add([
+                origin.delta.blob.digest.short, origin.releases.map(\.description).joined(separator: " "),
+                origin.services.joined(separator: " "), ByteCount(origin.delta.blob.size).description,
+                ByteCount(origin.wholeBytes).description,
+            ])
+        }
+        return text + (table.rows.isEmpty ? "" : "\n" + table.rendered(color: console.colorsOutput))
     }
 }
 

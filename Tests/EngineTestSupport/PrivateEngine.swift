@@ -125,7 +125,7 @@ public final class PrivateEngine: Sendable {
     }
 
     /// The folder's content as a tar that depends on nothing else: owner 0, one time, names in order.
-    static func tar(_ folder: String) async throws -> [UInt8] {
+    public static func tar(_ folder: String) async throws -> [UInt8] {
         let output = try TemporaryDirectory()
         try await Command.succeed([
             "tar", "--numeric-owner", "--owner=0", "--group=0", "--sort=name", "--mtime=@1700000000", "-C", folder,

@@ -54,6 +54,21 @@ import Testing
         #expect(try Workshop.apply(delta, base: base) == new)
     }
 
+    @Test func theRootsOwnModeAndTimeDoNotMatter() async throws {
+        let workshop = try Workshop()
+        let old = layer(seed: 11, changed: false)
+        let made = try await workshop.create(bases: [old], new: layer(seed: 11, changed: true))
+        let root = workshop.directory.file("tree")
+        try extract(old, to: root)
+        // As an engine leaves the folder of a layer.
+        #expect(chmod(root, 0o711) == 0)
+        #expect(try Tool.run(["touch", "-d", "@1795552818", root]).status == 0)
+        let delta = try DeltaApply(path: made.delta)
+        let base = try BaseAssembly(delta: delta, scratch: workshop.directory.path)
+            .open([.tree(path: root, skeleton: nil)])
+        #expect(try Workshop.apply(delta, base: base) == layer(seed: 11, changed: true))
+    }
+
     @Test func treesAndTarsMixInOneBase() async throws {
         let workshop = try Workshop()
         let layers = [layer(seed: 2, changed: false), layer(seed: 3, changed: false), layer(seed: 4, changed: false)]

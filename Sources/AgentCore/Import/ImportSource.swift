@@ -22,6 +22,10 @@ public enum ImportEvent: Sendable, Equatable {
     case verified(release: String, freshness: String)
     /// Bytes to copy in all, and those done.
     case copying(done: Int64, total: Int64)
+    /// Bytes of a layer that a delta has made, and those of the whole.
+    case making(layer: Digest, done: Int64, total: Int64)
+    /// How a layer came.
+    case took(LayerSupply.Taken)
     case adopted(release: String)
     /// The release is the target already.
     case unchanged(release: String)
@@ -32,6 +36,12 @@ public enum ImportEvent: Sendable, Equatable {
         case .verified(let release, let freshness):
             ["event": "verified", "release": .string(release), "freshness": .string(freshness)]
         case .copying(let done, let total): ["event": "copying", "done": .integer(done), "total": .integer(total)]
+        case .making(let layer, let done, let total):
+            [
+                "event": "making", "layer": .string(layer.description), "done": .integer(done),
+                "total": .integer(total),
+            ]
+        case .took(let taken): .object((taken.json.object ?? [:]).merging(["event": "took"]) { $1 })
         case .adopted(let release): ["event": "adopted", "release": .string(release)]
         case .unchanged(let release): ["event": "unchanged", "release": .string(release)]
         }

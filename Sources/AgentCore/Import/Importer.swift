@@ -11,25 +11,28 @@ import Trust
 public actor Importer {
     /// Bytes between two progress events.
     static let progressStep: Int64 = 1 << 20
+    /// Bytes that a made layer takes beside its content: the base's headers, tables.
+    private static let madeOverhead: Int64 = 4 << 20
 
-    private let journal: Journal
+    let journal: Journal
     private let reconciler: Reconciler
-    private let store: BlobStore
+    let store: BlobStore
     private let engine: any ContainerEngine
+    let bases: EngineBases
     private let fileSystem: FileSystem
     private let layout: StateLayout
     /// What the kernel and the configuration say of the clock.
     private let clockReading: @Sendable () -> ClockReading
     private let reserve: Int64
     private let features: Set<String>
-    private let architecture: String
+    let architecture: String
     private let threads: NIOThreadPool
     private let logger: Logger
     private var isRunning = false
 
     public init(
         journal: Journal, reconciler: Reconciler, store: BlobStore, engine: any ContainerEngine,
-        fileSystem: FileSystem, layout: StateLayout, clockReading: @escaping @Sendable () -> ClockReading,
+        bases: EngineBases = .none, fileSystem: FileSystem, layout: StateLayout, clockReading: @escaping @Sendable () -> ClockReading,
         reserve: Int64, features: Set<String>,
         architecture: String, threads: NIOThreadPool, logger: Logger
     ) {
@@ -37,6 +40,7 @@ public actor Importer {
         self.reconciler = reconciler
         self.store = store
         self.engine = engine
+        self.bases = bases
         self.fileSystem = fileSystem
         self.layout = layout
         self.clockReading = clockReading
@@ -75,7 +79,8 @@ public actor Importer {
             let code = (error as? any CodedError)?.code ?? "agent.import"
             let words = (error as? any CodedError)?.message ?? String(describing: error)
             logger.error("import refused", metadata: ["code": "\(code)", "why": "\(words)"])
-            try? await journal.record(app: "", code: code, message: "import refused: \(words)")
+            let hint = (error as? any CodedError)?.hint
+            try? await journal.noteRefusal(ImportRefusal(code: code, message: words, hint: hint))
         }
         try result.get()
     }
@@ -93,7 +98,9 @@ public actor Importer {
         if !retry { try await journal.refuseFailed(verified) }
         if unasked { try await journal.refuseUnasked(release, verified.digest) }
         try store.prepare()
-        try await copy(pinned, from: source.blobs, progress: progress)
+        let taken = try await copy(pinned, from: source.blobs, progress: progress)
+        try await journal.noteSupply(pinned, taken)
+        for layer in taken { progress(.took(layer)) }
         switch try await journal.adopt(verified, retry: retry) {
         case .adopted:
             logger.notice("release adopted", metadata: ["release": "\(pinned)"])
@@ -128,84 +135,74 @@ public actor Importer {
         }
     }
 
-    /// Copies what the store lacks, and makes by deltas the layers that what is imported has no other way.
-    /// An interrupted copy is taken up where it stopped.
+    /// Gets what the store lacks: blobs by copying, layers by the cheapest road that is open. What an interrupted
+    /// import left of this release is taken up; what one of another release left goes.
     private func copy(
         _ pinned: PinnedRelease, from blobs: any BlobSource, progress: @escaping @Sendable (ImportEvent) -> Void
-    ) async throws {
-        let store = store
-        let known = try await journal.desired().flatMap { [$0.target, $0.previous].compactMap { $0 } } + [pinned]
-        let deltas = LayerDeltas(
-            store: store, known: known.flatMap { $0.release.images.values.flatMap(\.layers) }, fileSystem: fileSystem)
-        let layers = Dictionary(
-            pinned.release.images.values.flatMap(\.layers).map { ($0.blob.digest, $0) }
-        ) { first, _ in first }
+    ) async throws -> [LayerSupply.Taken] {
+        let release = pinned.release
+        let content = release.contentBlobs
+        try store.clearStaging(keeping: Set((content + release.deltas.map(\.blob)).map(\.digest)))
+        try store.layers.clearWork(keeping: Set(release.images.values.flatMap { $0.layers.map(\.diffID) }))
+        let supply = try await supply(release, progress: progress)
+        let layers = Dictionary(release.images.values.flatMap(\.layers).map { ($0.blob.digest, $0) }) { $1 }
         var missing: [Release.Blob] = []
-        var toMake: [(layer: Release.Layer, roads: [Release.LayerDelta])] = []
+        var wanted: [(layer: Release.Layer, roads: [LayerRoad])] = []
         var total: Int64 = 0
-        for blob in try store.missing(pinned.release.contentBlobs) {
-            let layer = layers[blob.digest]
-            if let layer, try store.holds(layer) { continue }
-            if try blobs.blobSize(blob.digest) != nil {
+        for blob in try store.missing(content) {
+            guard let layer = layers[blob.digest] else {
+                guard try blobs.blobSize(blob.digest) != nil else { throw Self.missing(blob.digest, pinned) }
                 missing.append(blob)
-                total += blob.size - min(blob.size, try store.partialSize(blob.digest))
+                total += try store.missingBytes(blob)
                 continue
             }
-            let roads = try layer.map { try deltas.usable(for: $0, of: pinned.release, offered: blobs) } ?? []
-            guard let layer, let cheapest = roads.first else {
-                throw AgentError(
-                    .missingContent, "blob \(blob.digest.short) of \(pinned) is neither here nor in what is imported",
-                    hint: "export the bundle whole: holdfast bundle export")
-            }
-            toMake.append((layer, roads))
-            total += try deltas.space(for: layer, by: cheapest)
+            if try store.holds(layer) { continue }
+            let roads = try supply.roads(to: layer, of: release, offered: blobs)
+            guard let cheapest = roads.first else { throw Self.missing(blob.digest, pinned) }
+            wanted.append((layer, roads))
+            total += try space(for: layer, by: cheapest)
         }
         try await checkSpace(pinned, copying: total)
-        let size = missing.reduce(Int64(0)) { $0 + $1.size }
+        let (store, copied) = (store, missing)
         // Copying blocks on the disk; the pool of the event loops and actors is not for that.
-        let (copied, made) = (missing, toMake)
-        let failures = try await threads.runIfActive {
-            var before: Int64 = 0
-            for blob in copied {
-                var reported: Int64 = 0
-                try store.ingest(blob, from: blobs) { done in
-                    guard done - reported >= Self.progressStep || done == blob.size else { return }
-                    reported = done
-                    progress(.copying(done: before + done, total: size))
-                }
-                before += blob.size
-            }
-            return try Self.make(made, deltas, from: blobs)
+        try await threads.runIfActive { for blob in copied { try store.ingest(blob, from: blobs) } }
+        var taken: [LayerSupply.Taken] = []
+        // Two images may have one layer in two blobs.
+        for (layer, roads) in wanted where try !store.layers.contains(layer.diffID) {
+            taken.append(try await supply.take(layer, by: roads, from: blobs))
         }
-        for failure in failures {
-            try await journal.record(app: pinned.release.app, code: failure.code, message: failure.message)
-        }
+        return taken
     }
 
-    /// Makes layers, each by the first of its deltas that works; answers why others did not.
-    private static func make(
-        _ layers: [(layer: Release.Layer, roads: [Release.LayerDelta])], _ deltas: LayerDeltas,
-        from blobs: any BlobSource
-    ) throws -> [AgentError] {
-        var failures: [AgentError] = []
-        for (layer, roads) in layers {
-            var isMade = false
-            for road in roads where !isMade {
-                do {
-                    try deltas.make(layer, by: road, from: blobs)
-                    isMade = true
-                } catch let error as any CodedError where error.code.hasPrefix("delta.") {
-                    failures.append(
-                        AgentError(
-                            .missingContent,
-                            "layer \(layer.diffID.short) cannot be made by delta \(road.blob.digest.short): \(error.message)",
-                            hint: "export the bundle whole: holdfast bundle export"))
-                }
-            }
-            if !isMade, let last = failures.last { throw last }
-        }
-        try deltas.finish()
-        return failures
+    private static func missing(_ digest: Digest, _ pinned: PinnedRelease) -> AgentError {
+        AgentError(
+            .missingContent,
+            "blob \(digest.short) of \(pinned) is neither here nor in what is imported, nor does a delta there lead to it "
+                + "from what this device has",
+            hint: "export a bundle for this device: holdfast-agent inventory, then holdfast bundle export --for, "
+                + "or the whole release")
+    }
+
+    private func supply(
+        _ release: Release, progress: @escaping @Sendable (ImportEvent) -> Void
+    ) async throws -> LayerSupply {
+        let known = try await knownReleases() + [release]
+        // An engine that does not answer now has nothing to give; the store may have all that is needed.
+        let images = release.deltas.isEmpty ? [] : (try? await bases.images()) ?? []
+        return LayerSupply(
+            store: store,
+            maker: LayerMaker(
+                store: store, known: known.flatMap { $0.images.values.flatMap(\.layers) }, fileSystem: fileSystem),
+            engine: bases, images: images, threads: threads, progress: progress)
+    }
+
+    /// Bytes of disk that a layer may take when it comes by `road`, beside what is there.
+    private func space(for layer: Release.Layer, by road: LayerRoad) throws -> Int64 {
+        let fetched = try store.missingBytes(road.blob)
+        guard case .delta = road else { return fetched }
+        // What is made is compressed faster and less than the release's own blob; an incompressible layer grows a little.
+        let made = min(layer.uncompressedSize + layer.uncompressedSize >> 7, 2 * layer.blob.size) + Self.madeOverhead
+        return fetched + max(0, made - (try store.layers.workSize(layer.diffID)))
     }
 
     /// Refuses what would not fit, before a byte is written: the store's blobs, and the engine's layers where both

@@ -142,7 +142,15 @@ extension AgentService {
                     app: release.app,
                     progress: true))
         }
-        return ["reasons": .array(reasons)]
+        if let refusal = try await journal.refusal() {
+            reasons.append(
+                Self.reason(
+                    refusal.code, "the last import was refused: \(refusal.message)", hint: refusal.hint, app: "",
+                    progress: true))
+        }
+        var document: [String: JSONValue] = ["reasons": .array(reasons)]
+        document["lastImport"] = try await journal.lastSupply()
+        return .object(document)
     }
 
     private static func reason(

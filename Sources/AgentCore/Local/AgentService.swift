@@ -46,6 +46,7 @@ public struct AgentService: Sendable {
         case ("GET", "/v1/status"): return .document(try await status())
         case ("GET", "/v1/why"): return .document(try await why())
         case ("GET", "/v1/releases"): return .document(try await releases())
+        case ("GET", "/v1/inventory"): return .document(try await importer.inventory().json)
         case ("GET", "/v1/journal"): return .document(try await journalRows(request))
         case ("GET", "/v1/logs"): return .stream(try await logs(request))
         case ("POST", "/v1/import"):

@@ -32,7 +32,7 @@ public struct ReleaseContent: Sendable {
 }
 
 extension Release {
-    /// Names under which this release's content may be stored: its blobs, and its layers as plain tars.
+    /// Names under which this release's content may be stored: its blobs' digests, and its layers' diffIDs.
     public var contentDigests: Set<Digest> {
         Set(contentBlobs.map(\.digest) + images.values.flatMap { $0.layers.map(\.diffID) })
     }

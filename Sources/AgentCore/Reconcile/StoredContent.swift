@@ -25,7 +25,10 @@ extension ReleaseContent {
                 }
             },
             read: { blob in try store.document(blob, limit: Int(ReleaseSpecs.configFileLimit)) },
-            prune: { kept in try store.prune(keeping: kept).reduce(Int64(0)) { $0 + $1.size } },
+            prune: { kept in
+                try store.prune(keeping: kept).reduce(Int64(0)) { $0 + $1.size } + store.layers.prune(keeping: kept)
+            },
+            // What was begun of a layer stays: an import goes on with it, or removes it.
             clearStaging: { try store.clearStaging() })
     }
 }
