@@ -11,7 +11,7 @@ import PackageDescription
 //   4  TrustHTTP ReleaseBundle ImageDeltaCreate HubProtocol TransparencyLog
 //   5  AgentCore Operator HubCore HubHTTP
 //   6  AgentHub HubStore HubTokens
-//   7  HubAudit HubEnrolment HubReports
+//   7  HubAudit HubEnrolment HubReleases HubReports
 //   8  HubDevices HubTunnel
 //   9  HubManagement
 //  10  HubServer
@@ -84,6 +84,13 @@ let package = Package(
         .library(name: "OCI", targets: ["OCI"]),
         .library(name: "Trust", targets: ["Trust"]),
         .library(name: "WireGuard", targets: ["WireGuard"]),
+        // What tools/bench/hub is built from.
+        .library(
+            name: "HubBench",
+            targets: [
+                "Base", "Trust", "WireGuard", "HubProtocol", "HubHTTP", "HubCore", "HubStore", "HubTokens", "HubEnrolment",
+                "HubReports", "HubAudit", "HubDevices",
+            ]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -166,6 +173,8 @@ let package = Package(
         // Floor 7
         hubLibrary("HubEnrolment", ["Base", "WireGuard", "HubProtocol", "HubCore", "HubStore"]),
         hubLibrary("HubReports", ["Base", "Trust", "HubProtocol", "HubCore", "HubStore"]),
+        hubLibrary(
+            "HubReleases", ["Base", "Model", "Trust", "ReleaseBundle", "HubCore", "HubStore"]),
         hubLibrary("HubAudit", ["Base", "Trust", "TransparencyLog", "HubCore", "HubStore"]),
 
         // Floor 8
@@ -185,7 +194,7 @@ let package = Package(
             "HubManagement",
             [
                 "Base", "Model", "Trust", "WireGuard", "TransparencyLog", "HubProtocol", "HubHTTP", "HubCore", "HubStore",
-                "HubTokens", "HubEnrolment", "HubAudit", "HubDevices", "HubTunnel", logging, nioHTTP1,
+                "HubTokens", "HubEnrolment", "HubReleases", "HubAudit", "HubDevices", "HubTunnel", "OCI", logging, nioCore, nioHTTP1,
                 nioConcurrencyHelpers,
             ]),
 
@@ -195,7 +204,8 @@ let package = Package(
             [
                 "Base", "Model", "COpenSSL", "ServiceSupport", "Trust", "WireGuard", "TransparencyLog", "HubProtocol", "HubHTTP",
                 "HubCore",
-                "HubStore", "HubTokens", "HubEnrolment", "HubAudit", "HubDevices", "HubTunnel", "HubManagement", logging,
+                "HubStore", "HubTokens", "HubEnrolment", "HubReleases", "HubAudit", "HubDevices", "HubTunnel", "HubManagement",
+                "OCI", logging,
                 nioCore, nioPosix, nioSSL,
             ]),
 
@@ -289,12 +299,22 @@ let package = Package(
         tests("HubProtocolTests", ["Base", "Model", "Trust", "WireGuard", "HubProtocol"]),
         tests("HubCoreTests", ["Base", "Model", "Trust", "WireGuard", "HubProtocol", "HubCore"]),
         tests("ConformanceTests", ["Base", "Model", "Archive", "SQLite", "HubCore", "HubStore"]),
+        tests(
+            "HubHTTPTests",
+            ["Base", "WireGuard", "HubProtocol", "HubHTTP", logging, nioCore, nioPosix, nioHTTP1]),
+        tests(
+            "HubDevicesTests",
+            [
+                "Base", "Model", "Trust", "WireGuard", "HubProtocol", "HubHTTP", "HubCore", "HubStore", "HubTokens",
+                "HubEnrolment", "HubAudit", "HubDevices", logging, nioCore, nioHTTP1,
+            ]),
         tests("HubServerTests", ["Base", "Model", "ServiceSupport", "HubServer"]),
         tests(
             "HubManagementTests",
             [
                 "Base", "Model", "Trust", "WireGuard", "HubProtocol", "HubHTTP", "HubCore", "HubStore", "HubTokens",
-                "HubEnrolment", "HubAudit", "HubDevices", "HubTunnel", "HubManagement", logging, nioCore, nioHTTP1, yams,
+                "HubEnrolment", "HubReleases", "HubAudit", "HubDevices", "HubTunnel", "HubManagement", "OCI", logging, nioCore,
+                nioHTTP1, yams,
             ]),
         tests("TransparencyLogTests", ["Base", "Trust", "TransparencyLog"]),
         tests("HubTokensTests", ["Base", "Model", "Trust", "WireGuard", "HubCore", "HubTokens"]),

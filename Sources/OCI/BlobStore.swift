@@ -243,6 +243,9 @@ public final class BlobWriter {
         buffer.removeAll(keepingCapacity: true)
     }
 
+    /// Puts what was written so far where a later attempt finds it: for a writer that stops before the end.
+    public func flushPartial() throws { try flush() }
+
     /// Writes all that a source yields. When it fails, what came before stays for a later attempt.
     public func fill(from source: any ByteSource, progress: (Int64) throws -> Void = { _ in }) throws {
         do {

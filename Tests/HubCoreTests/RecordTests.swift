@@ -15,8 +15,7 @@ private let now = Timestamp(seconds: 1_800_000_000)
         let model = try ModelDevice(&generator)
         return Device(
             id: try DeviceID(name), state: state, labels: labels, architecture: "arm64", hostName: name,
-            signingKey: model.signer.publicKey.value, keys: [.even: TunnelKey(try model.wireGuard.derivePublicKey())],
-            slot: .even, site: 1, index: 1, credentialGeneration: 1,
+            signingKey: model.signer.publicKey.value, key: try model.wireGuard.derivePublicKey(), site: 1, index: 1,
             token: try #require(EnrolmentTokenID(bytes: Array(repeating: 1, count: 16))), enrolledAt: now)
     }
 

@@ -6,12 +6,14 @@ import HubEnrolment
 import HubHTTP
 import HubManagement
 import HubProtocol
+import HubReleases
 import HubStore
 import HubTokens
 import Logging
 import Model
 import NIOCore
 import NIOHTTP1
+import OCI
 import TestSupport
 import Testing
 import Trust
@@ -40,9 +42,12 @@ final class ManagementBench: Sendable {
                 publicKey: try hubKey.derivePublicKey(), host: "192.0.2.1", port: 51_820, rootDigest: .sha256([1]),
                 network: network), sealing: sealing)
         let tokens = OperatorTokens(issuer: "https://hub.test", audience: "management", keys: [signer.publicKey])
+        let blobs = try FileBlobStore(root: folder.path + "/store")
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         services = ManagementServices(
-            store: store, blobs: try FileBlobStore(root: folder.path + "/store"), enrolment: enrolment,
+            store: store, blobs: blobs, uploads: BlobStore(root: folder.path + "/store"),
+            releases: ReleaseRepository(path: folder.path + "/repository", store: store, blobs: blobs) {},
+            enrolment: enrolment,
             audit: try AuditLog(store: store, origin: "hub.test/audit", signer: signer), tokens: tokens,
             tokenSigner: signer, sealing: sealing, tunnel: nil, commits: Signal(), logger: logger)
         responder = ManagementResponder(routes: services.routes(), tokens: tokens, store: store, logger: logger)

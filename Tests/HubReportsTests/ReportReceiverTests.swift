@@ -30,9 +30,11 @@ private let now = Timestamp(seconds: 1_800_000_000)
 
     private static func device(_ name: String, _ signer: Ed25519Signer) throws -> Device {
         let token = EnrolmentTokenID(bytes: Array(repeating: 1, count: 16))
+        let key = WireGuard.PublicKey(bytes: Array(repeating: 2, count: 32))
         return Device(
             id: try DeviceID(name), state: .active, labels: [:], architecture: "amd64", hostName: "box",
-            signingKey: signer.publicKey.value, keys: [:], slot: .even, site: 1, index: 1, credentialGeneration: 1,
+            signingKey: signer.publicKey.value,
+            key: try #require(key), site: 1, index: 1,
             token: try #require(token), enrolledAt: now)
     }
 

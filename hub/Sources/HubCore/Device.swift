@@ -40,6 +40,26 @@ public struct Device: HubRecord {
     /// Whether the device shall change its WireGuard key now.
     public var rotateKey: Bool?
 
+    /// A device under its first key.
+    public init(
+        id: DeviceID, state: State, labels: Labels, architecture: String, hostName: String, signingKey: String,
+        key: WireGuard.PublicKey, site: UInt16, index: UInt64, token: EnrolmentTokenID, enrolledAt: Timestamp
+    ) {
+        self.id = id
+        self.state = state
+        self.labels = labels
+        self.architecture = architecture
+        self.hostName = hostName
+        self.signingKey = signingKey
+        keys = [.even: TunnelKey(key)]
+        slot = .even
+        self.site = site
+        self.index = index
+        credentialGeneration = 1
+        self.token = token
+        self.enrolledAt = enrolledAt
+    }
+
     public var recordID: String { id.text }
     /// The labels, and `arch` and `state`, which no label can hide.
     public var recordLabels: Labels {

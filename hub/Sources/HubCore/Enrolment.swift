@@ -99,8 +99,7 @@ public enum EnrolmentRules {
         let device = Device(
             id: id, state: token.needsApproval ? .waiting : .active, labels: token.labels,
             architecture: request.architecture, hostName: request.hostName, signingKey: request.signingKey.value,
-            keys: [.even: TunnelKey(request.wireGuardKey)], slot: .even, site: token.site, index: site.nextIndex,
-            credentialGeneration: 1, token: token.id, enrolledAt: now, keySince: now)
+            key: request.wireGuardKey, site: token.site, index: site.nextIndex, token: token.id, enrolledAt: now)
         func binding(_ use: KeyBinding.Use, _ key: String) -> KeyBinding {
             KeyBinding(use: use, key: key, device: id, token: token.id, boundAt: now)
         }

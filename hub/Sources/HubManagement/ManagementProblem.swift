@@ -16,6 +16,9 @@ extension Problem {
     static func conflict(_ detail: String) -> Problem {
         Problem("conflict", status: 409, title: "That is not possible now", detail: detail)
     }
+    static func bodyTooLarge(_ limit: Int64) -> Problem {
+        Problem("body-too-large", status: 413, title: "The body is too large", detail: "at most \(limit) bytes")
+    }
     static let precondition = Problem(
         "precondition", status: 412, title: "The record has changed", hint: "read it again and repeat the change")
     static let unauthorised = Problem(

@@ -4,17 +4,22 @@ import HubAudit
 import HubCore
 import HubDevices
 import HubEnrolment
+import HubReleases
 import HubStore
 import HubTokens
 import HubTunnel
 import Logging
 import NIOHTTP1
+import OCI
 import Trust
 
 /// What the routes of the management API are made of.
 public struct ManagementServices: Sendable {
     public var store: any MetadataStore
     public var blobs: any HubBlobStore
+    /// Where blobs are written as they come; `blobs` reads the same.
+    public var uploads: BlobStore
+    public var releases: ReleaseRepository
     public var enrolment: EnrolmentService
     public var audit: AuditLog
     public var tokens: OperatorTokens
@@ -28,12 +33,15 @@ public struct ManagementServices: Sendable {
     public var logger: Logger
 
     public init(
-        store: any MetadataStore, blobs: any HubBlobStore, enrolment: EnrolmentService, audit: AuditLog,
+        store: any MetadataStore, blobs: any HubBlobStore, uploads: BlobStore, releases: ReleaseRepository,
+        enrolment: EnrolmentService, audit: AuditLog,
         tokens: OperatorTokens, tokenSigner: any Signer, sealing: Sealing, tunnel: TunnelAuthority?, commits: Signal,
         clock: SystemClock = .live, logger: Logger
     ) {
         self.store = store
         self.blobs = blobs
+        self.uploads = uploads
+        self.releases = releases
         self.enrolment = enrolment
         self.audit = audit
         self.tokens = tokens
@@ -48,7 +56,8 @@ public struct ManagementServices: Sendable {
     /// Every route, in the order of the documentation.
     public func routes() -> [ManagementRoute] {
         SessionRoutes(self).routes + DeviceRoutes(self).routes + TokenRoutes(self).routes + FleetRoutes(self).routes
-            + AssignmentRoutes(self).routes + EventRoutes(self).routes + AuditRoutes(self).routes
+            + ReleaseRoutes(self).routes + AssignmentRoutes(self).routes + EventRoutes(self).routes
+            + AuditRoutes(self).routes
             + PeerRoutes(self).routes
     }
 }

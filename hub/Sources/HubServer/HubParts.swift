@@ -5,10 +5,12 @@ import HubDevices
 import HubEnrolment
 import HubManagement
 import HubProtocol
+import HubReleases
 import HubStore
 import HubTokens
 import HubTunnel
 import Logging
+import OCI
 import ServiceSupport
 import TransparencyLog
 import Trust
@@ -19,6 +21,9 @@ struct HubParts: Sendable {
     /// Seconds between two looks at what grows old, and at least between two checkpoints.
     static let upkeepInterval: Int64 = 60
     static let checkpointInterval: Duration = .seconds(1)
+    /// Seconds between two rounds of key rotation, and devices asked in one.
+    static let rotationInterval: Int64 = 3_600
+    static let rotationsPerRound = 100
 
     let config: HubConfig
     let network: TunnelNetwork
@@ -30,6 +35,8 @@ struct HubParts: Sendable {
     let blobs: FileBlobStore
     let audit: AuditLog
     let tunnel: TunnelAuthority?
+    private let director: Director
+    private let releases: ReleaseRepository
     private let service: DeviceService
     private let operatorTokens: OperatorTokens
     private let tokenSigner: any Signer
@@ -82,8 +89,18 @@ struct HubParts: Sendable {
             tokenSigner: tokenSigner, freshnessSigner: keys.signer(.freshness), hubKey: keys.wireGuard,
             network: identity.network, clock: clock)
         tunnel = try Self.makeTunnel(config, keys, port, enrolment, database, clock, logger)
+        let publish: @Sendable () async throws -> Void = { [metadata, versions] in
+            try Self.publishMetadata(layout, metadata, versions, fileSystem)
+        }
+        director = Director(
+            path: layout.repository, signers: try keys.directorSigners(), store: database, fileSystem: fileSystem,
+            clock: clock, published: publish)
+        releases = ReleaseRepository(
+            path: layout.repository, store: store, blobs: blobs, fileSystem: fileSystem, clock: clock,
+            published: publish)
+        try await publish()
+        try await director.apply()
         try await follow(feed)
-        try await publishMetadata()
     }
 
     private static func makeTunnel(
@@ -103,6 +120,7 @@ struct HubParts: Sendable {
     private func follow(_ feed: ChangeFeed) async throws {
         await feed.add { [directory] in try await directory.follow($0) }
         if let tunnel { await feed.add { try await tunnel.follow($0) } }
+        await feed.add { [director] in try await director.follow($0) }
         await feed.add { [versions] changes in
             if changes?.contains(where: { $0.key.kind == .device }) ?? true { versions.wake() }
         }
@@ -138,8 +156,9 @@ struct HubParts: Sendable {
 
     func managementResponder() -> ManagementResponder {
         let services = ManagementServices(
-            store: store, blobs: blobs, enrolment: enrolment, audit: audit, tokens: operatorTokens,
-            tokenSigner: tokenSigner, sealing: keys.sealing, tunnel: tunnel, commits: commits, clock: clock,
+            store: store, blobs: blobs, uploads: BlobStore(root: config.layout.store, fileSystem: fileSystem),
+            releases: releases, enrolment: enrolment, audit: audit, tokens: operatorTokens, tokenSigner: tokenSigner,
+            sealing: keys.sealing, tunnel: tunnel, commits: commits, clock: clock,
             logger: logger)
         return ManagementResponder(
             routes: services.routes(), tokens: operatorTokens, store: store, clock: clock, logger: logger)
@@ -149,9 +168,44 @@ struct HubParts: Sendable {
 
     /// What runs until the hub stops.
     func loops() -> [@Sendable () async -> Void] {
-        var loops: [@Sendable () async -> Void] = [{ await keepAudit() }]
+        var loops: [@Sendable () async -> Void] = [{ await keepAudit() }, { await keepDirector() }]
         if let tunnel { loops.append { await tunnel.run() } }
         return loops
+    }
+
+    /// Signs the director's roles anew, and asks devices with old keys to change them.
+    private func keepDirector() async {
+        while !Task.isCancelled {
+            do {
+                // Also what a failure left undone when it was due.
+                try await director.apply()
+                try await director.renew()
+                try await askForRotations()
+            } catch {
+                logger.error("upkeep failed", metadata: ["error": "\(error)"])
+            }
+            do { try await clock.sleep(.seconds(Self.rotationInterval)) } catch { return }
+        }
+    }
+
+    /// At most so many a round, so that a fleet of one age does not change all its keys in one hour.
+    private func askForRotations() async throws {
+        guard config.keyRotationDays > 0 else { return }
+        let now = clock.now()
+        let old = now + -Int64(config.keyRotationDays) * 86_400
+        var asked = 0
+        var cursor: String?
+        repeat {
+            let page = try await store.list(
+                .device, selector: try Selector("state=active"), after: cursor, limit: HubStoreLimits.page)
+            for record in page.records where asked < Self.rotationsPerRound {
+                let device = try Device(decoding: record.body)
+                guard (device.keySince ?? device.enrolledAt) < old, device.rotateKey != true else { continue }
+                _ = try await enrolment.change(device.id) { try DeviceRules.askForRotation($0, by: "hub", now: $1) }
+                asked += 1
+            }
+            cursor = asked < Self.rotationsPerRound ? page.next : nil
+        } while cursor != nil
     }
 
     private func keepAudit() async {
@@ -173,9 +227,11 @@ struct HubParts: Sendable {
     }
 
     /// Takes the published metadata of both repositories into memory and tells devices of it.
-    func publishMetadata() async throws {
+    private static func publishMetadata(
+        _ layout: HubLayout, _ metadata: MetadataFiles, _ versions: HubVersions, _ fileSystem: FileSystem
+    ) throws {
         for name in RepositoryName.allCases {
-            let repository = Repository(path: config.layout.repository, name: name, fileSystem: fileSystem)
+            let repository = Repository(path: layout.repository, name: name, fileSystem: fileSystem)
             guard try fileSystem.status(repository.metadataDirectory) != nil else { continue }
             try metadata.load(name, from: repository.metadataDirectory, fileSystem: fileSystem)
         }

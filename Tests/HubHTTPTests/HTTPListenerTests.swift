@@ -1,0 +1,226 @@
+import Base
+import Glibc
+import HubHTTP
+import HubProtocol
+import Logging
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+import TestSupport
+import Testing
+import WireGuard
+
+/// What a stranger can do to a listener, over real sockets.
+@Suite struct HTTPListenerTests {
+    private struct Echo: HTTPResponder {
+        let file: String?
+
+        func accept(_ request: HTTPRequest) -> HTTPAcceptance {
+            switch request.target {
+            case "/now": return .answer(HTTPAnswer(type: "text/plain", Array("now".utf8)))
+            case "/file":
+                guard let file, let opened = try? OpenedFile(path: file) else { return .answer(HTTPAnswer(.notFound)) }
+                let part: Range<Int64>
+                switch ByteRange(request.headers.first(name: "Range"), size: opened.size) {
+                case .part(let range): part = range
+                default: part = 0..<opened.size
+                }
+                return .answer(HTTPAnswer(.ok, body: .file(opened, range: part, pace: nil)))
+            case "/stream":
+                return .stream { body in
+                    var count = 0
+                    do {
+                        while let piece = try await body.next() { count += piece.readableBytes }
+                    } catch {
+                        return HTTPAnswer(.badRequest)
+                    }
+                    return HTTPAnswer(type: "text/plain", Array("\(count)".utf8))
+                }
+            default: return .collect(limit: 1_000) { HTTPAnswer(type: "text/plain", Array("\($0.count)".utf8)) }
+            }
+        }
+    }
+
+    /// Runs a listener while `body` talks to its port.
+    private func withListener(
+        file: String? = nil, _ bounds: HTTPBounds = HTTPBounds(), _ body: (UInt16) async throws -> Void
+    ) async throws {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let address = try #require(IPAddress("127.0.0.1"))
+        let listener = try await HTTPListener.start(
+            on: address, port: 0, bounds: bounds, group: group,
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, responder: Echo(file: file))
+        do {
+            try await body(listener.port)
+        } catch {
+            await listener.stop()
+            try? await group.shutdownGracefully()
+            throw error
+        }
+        await listener.stop()
+        try? await group.shutdownGracefully()
+    }
+
+    /// Sends bytes and reads until the other side closes.
+    private func exchange(_ port: UInt16, _ text: String) async throws -> String {
+        try await Task.detached {
+            let client = try Client(port: port)
+            client.send(Array(text.utf8))
+            return String(decoding: client.readAll(), as: UTF8.self)
+        }.value
+    }
+
+    @Test func severalRequestsShareAConnection() async throws {
+        try await withListener { port in
+            let answer = try await exchange(
+                port,
+                "GET /now HTTP/1.1\r\nHost: x\r\n\r\nPOST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+                    + "GET /now HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            #expect(answer.ranges(of: "HTTP/1.1 200 OK").count == 3)
+            #expect(answer.contains("\r\n\r\n3"))
+        }
+    }
+
+    @Test(arguments: [
+        ("nonsense\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: x\r\nX: " + String(repeating: "a", count: 9_000) + "\r\n\r\n", "431"),
+        (
+            "GET / HTTP/1.1\r\nHost: x\r\n"
+                + (0..<100).map { "X\($0): 1\r\n" }.joined() + "\r\n", "431"
+        ),
+        ("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n", "413"),
+        (
+            "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n"
+                + String(repeating: "a", count: 1_024) + "\r\n0\r\n\r\n", "413"
+        ),
+        ("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", "400"),
+        ("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", "400"),
+        ("GET /now HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", "200"),
+    ])
+    func whatIsOutOfBoundsIsRefusedAndTheConnectionEnds(request: String, status: String) async throws {
+        try await withListener { port in
+            let answer = try await exchange(port, request)
+            #expect(answer.hasPrefix("HTTP/1.1 \(status)"), "\(answer.prefix(80))")
+        }
+    }
+
+    @Test func aSlowHeadAndASlowBodyEnd() async throws {
+        var bounds = HTTPBounds()
+        bounds.firstHead = 1
+        bounds.body = 1
+        try await withListener(bounds) { port in
+            #expect(try await exchange(port, "GET /now HT") == "")
+            let body = try await exchange(port, "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+            #expect(body.hasPrefix("HTTP/1.1 408"))
+        }
+    }
+
+    @Test func oneAddressHasOnlySoManyConnections() async throws {
+        var bounds = HTTPBounds()
+        bounds.connectionsPerPeer = 2
+        try await withListener(bounds) { port in
+            let held = try (0..<2).map { _ in try Client(port: port) }
+            for client in held {
+                client.send(Array("GET /now HTTP/1.1\r\nHost: x\r\n\r\n".utf8))
+                #expect(client.readSome().contains("200"))
+            }
+            #expect(try await exchange(port, "GET /now HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") == "")
+        }
+    }
+
+    @Test func aFileGoesOutWholeOrInPart() async throws {
+        let folder = try TemporaryDirectory()
+        let content = (0..<3_000_000).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+        try FileSystem().replace(folder.path + "/blob", with: content, op: "test")
+        try await withListener(file: folder.path + "/blob") { port in
+            let whole = try await Task.detached {
+                let client = try Client(port: port)
+                client.send(Array("GET /file HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".utf8))
+                return client.readAll()
+            }.value
+            #expect(whole.suffix(content.count).elementsEqual(content))
+            let part = try await exchange(
+                port, "GET /file HTTP/1.1\r\nHost: x\r\nRange: bytes=10-12\r\nConnection: close\r\n\r\n")
+            #expect(part.contains("Content-Length: 3\r\n"))
+        }
+    }
+
+    @Test func aStreamedBodyIsReadAsItComes() async throws {
+        try await withListener { port in
+            let count = 5_000_000
+            let answer = try await exchange(
+                port,
+                "POST /stream HTTP/1.1\r\nHost: x\r\nContent-Length: \(count)\r\nConnection: close\r\n\r\n"
+                    + String(repeating: "a", count: count))
+            #expect(answer.hasSuffix("\r\n\r\n\(count)"))
+        }
+    }
+}
+
+@Suite struct ByteRangeTests {
+    @Test(
+        arguments: [
+            (nil, ByteRange.whole), ("bytes=0-9", .part(0..<10)), ("bytes=5-", .part(5..<100)),
+            ("bytes=-10", .part(90..<100)),
+            ("bytes=-1000", .part(0..<100)), ("bytes=90-1000", .part(90..<100)), ("bytes=100-", .unsatisfiable),
+            ("bytes=-0", .unsatisfiable), ("bytes=9-5", .whole), ("bytes=0-1,5-6", .whole), ("items=0-1", .whole),
+            ("bytes=a-b", .whole), ("bytes=", .whole), ("bytes=99999999999999999999-", .whole),
+        ] as [(String?, ByteRange)])
+    func aRangeIsReadAsTheStandardHasIt(field: String?, range: ByteRange) {
+        #expect(ByteRange(field, size: 100) == range)
+    }
+
+    @Test func entityTagsAreFoundInLists() {
+        #expect(EntityTags.match([#""a", W/"b""#], #""b""#))
+        #expect(EntityTags.match(["*"], #""b""#))
+        #expect(!EntityTags.match([#""ab""#], #""b""#))
+    }
+}
+
+/// A blocking client of a few system calls, which can be as rude as a test wants.
+private final class Client: Sendable {
+    private let descriptor: Int32
+
+    init(port: UInt16) throws {
+        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = port.bigEndian
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        let connected = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+        guard connected == 0 else { throw FileSystemError(operation: "connect", path: "127.0.0.1", errno: errno) }
+    }
+
+    deinit { close(descriptor) }
+
+    func send(_ bytes: [UInt8]) {
+        var sent = 0
+        while sent < bytes.count {
+            let count = bytes[sent...].withUnsafeBytes {
+                Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+            }
+            guard count > 0 else { return }
+            sent += count
+        }
+    }
+
+    func readAll() -> [UInt8] {
+        var output: [UInt8] = []
+        var piece = [UInt8](repeating: 0, count: 1 << 16)
+        while true {
+            let count = recv(descriptor, &piece, piece.count, 0)
+            guard count > 0 else { return output }
+            output += piece.prefix(count)
+        }
+    }
+
+    func readSome() -> String {
+        var piece = [UInt8](repeating: 0, count: 1 << 12)
+        let count = recv(descriptor, &piece, piece.count, 0)
+        return String(decoding: piece.prefix(max(count, 0)), as: UTF8.self)
+    }
+}
