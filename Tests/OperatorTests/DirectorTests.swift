@@ -1,6 +1,7 @@
 import Base
 import Model
 import ReleaseBundle
+import TestSupport
 import Testing
 import Trust
 
@@ -25,7 +26,7 @@ import Trust
                 load: bundle.targetLoader, state: state
             ) { _ in }.targetPath
         } catch {
-            return error.code
+            return (error as? any CodedError)?.code ?? "\(error)"
         }
     }
 
