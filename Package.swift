@@ -221,7 +221,7 @@ let package = Package(
             "holdfast-agent",
             [
                 "Base", "Model", "CLISupport", "ServiceSupport", "OCI", "DockerEngine", "PlainHTTP", "WireGuard", "AgentCore",
-                "AgentHub",                 argumentParser, logging, nioCore, nioPosix,
+                "AgentHub", "Trust", argumentParser, logging, nioCore, nioPosix,
             ]),
         .executableTarget(
             name: "holdfast-hub",

@@ -35,6 +35,14 @@ public struct AgentError: CodedError, Equatable {
         case badAnswer = "bad-answer"
         case configuration
         case alreadyRunning = "already-running"
+        /// A new program of the agent is being tried.
+        case agentOnTrial = "on-trial"
+        case tooManyLocks = "too-many-locks"
+        case unknownLock = "unknown-lock"
+        /// Nothing waits for a window.
+        case nothingToUpdate = "nothing-to-update"
+        /// A window for downloads is closed.
+        case windowClosed = "window-closed"
     }
     public var reason: Reason
     public var message: String
@@ -51,12 +59,13 @@ public struct AgentError: CodedError, Equatable {
         switch reason {
         case .notProvisioned, .configuration: .configuration
         case .invalidRelease, .missingContent, .wrongArchitecture, .missingFeature: .dataError
-        case .alreadyProvisioned, .failedBefore, .olderThanTarget, .heldBack, .nothingToRollBackTo, .unknownApp, .unknownService, .ambiguous,
-            .notFound:
+        case .alreadyProvisioned, .failedBefore, .olderThanTarget, .heldBack, .nothingToRollBackTo, .unknownApp,
+            .unknownService, .ambiguous, .notFound, .unknownLock, .nothingToUpdate:
             .failure
         case .epochFloor: .notTrusted
         case .noSpace: .ioError
-        case .importRunning, .alreadyRunning: .temporaryFailure
+        case .importRunning, .alreadyRunning, .agentOnTrial, .tooManyLocks, .windowClosed:
+            .temporaryFailure
         case .invalidRequest: .usage
         case .forbidden: .noPermission
         case .journal: .ioError

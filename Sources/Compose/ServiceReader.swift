@@ -329,6 +329,7 @@ struct ServiceReader {
             service.strategy = try strategy.choice()
             if service.strategy == .handOver { try refuseHandOverOfFixedPlaces(strategy) }
         }
+        service.locks = try own.bool("locks") ?? false
         try own.finish(extensions: false)
     }
 

@@ -100,8 +100,42 @@ enum TopLevelReader {
             if let window = reader.take("health_window") { policy.healthWindowSeconds = try seconds(window, from: 1) }
             if let stable = reader.take("stable_time") { policy.stableSeconds = try seconds(stable, from: 0) }
             policy.rollback = try reader.bool("rollback") ?? policy.rollback
+            if let locks = reader.take("locks") { policy.locks = try locks.choice() }
+            if let windows = reader.take("windows") { policy.windows = try Self.windows(windows) }
             try reader.finish(extensions: false)
             return policy
+        }
+
+        private static func windows(_ field: Field) throws(ComposeError) -> MaintenanceWindows {
+            var windows = MaintenanceWindows()
+            var reader = try FieldReader(field)
+            if let zone = reader.take("time_zone") {
+                windows.timeZone = try zone.word()
+                guard MaintenanceWindows.isTimeZoneName(windows.timeZone) else {
+                    throw zone.fail(.value, "\(zone.shown) is no time zone", hint: "write it as Europe/Berlin")
+                }
+            }
+            windows.download = try Self.windowList(reader.take("download"))
+            windows.apply = try Self.windowList(reader.take("apply"))
+            try reader.finish(extensions: false)
+            return windows
+        }
+
+        private static func windowList(_ field: Field?) throws(ComposeError) -> [MaintenanceWindow] {
+            guard let field else { return [] }
+            var windows: [MaintenanceWindow] = []
+            for element in try field.elements() {
+                guard let window = MaintenanceWindow(try element.string()) else {
+                    throw element.fail(
+                        .value, "\(element.shown) is no window",
+                        hint: "minute hour day month weekday duration: \"0 2 * * 1-5 3h\"")
+                }
+                windows.append(window)
+            }
+            guard windows.count <= MaintenanceWindow.countLimit else {
+                throw field.fail(.value, "\(windows.count) windows, at most \(MaintenanceWindow.countLimit)")
+            }
+            return windows
         }
 
         private static func seconds(_ field: Field, from least: Int) throws(ComposeError) -> Int {

@@ -29,12 +29,14 @@ public struct Release: Hashable, Sendable, Codable {
     public var update: UpdatePolicy
     /// Deltas that this release can be reached by.
     public var deltas: [LayerDelta]
+    /// Set in a release of the agent itself, which then has no services, images or anything else to run.
+    public var agent: AgentProgram?
 
     public init(
         app: String, version: SemanticVersion, ctr: Int64, epoch: Int64 = 0, requirements: Requirements = .init(),
         services: [String: Service], networks: [String: Network] = [:], volumes: [String: Volume] = [:],
         files: [String: ConfigFile] = [:], images: [String: Image], update: UpdatePolicy = .init(),
-        deltas: [LayerDelta] = []
+        deltas: [LayerDelta] = [], agent: AgentProgram? = nil
     ) {
         self.schema = Self.currentSchema
         self.app = app
@@ -49,6 +51,7 @@ public struct Release: Hashable, Sendable, Codable {
         self.images = images
         self.update = update
         self.deltas = deltas
+        self.agent = agent
     }
 
     public struct Requirements: Hashable, Sendable, Codable {
@@ -75,6 +78,12 @@ public struct Release: Hashable, Sendable, Codable {
             self.digest = digest
             self.size = size
         }
+    }
+
+    /// The agent's own program, for the one architecture that the release requires.
+    public struct AgentProgram: Hashable, Sendable, Codable {
+        public var binary: Blob
+        public init(binary: Blob) { self.binary = binary }
     }
 
     public struct Image: Hashable, Sendable, Codable {
@@ -184,11 +193,27 @@ public struct Release: Hashable, Sendable, Codable {
         public var stableSeconds: Int
         /// Whether a failure leads back to the release before.
         public var rollback: Bool
+        /// Whether a lock on the device keeps this release from being applied.
+        public var locks: LockPolicy
+        /// When devices may fetch this release and move to it; the device's own windows hold as well.
+        public var windows: MaintenanceWindows?
 
-        public init(healthWindowSeconds: Int = 120, stableSeconds: Int = 10, rollback: Bool = true) {
+        public enum LockPolicy: String, Hashable, Sendable, Codable, CaseIterable {
+            /// The release waits until no lock holds it.
+            case respect
+            /// The release is applied in spite of locks: for a mend that cannot wait.
+            case ignore
+        }
+
+        public init(
+            healthWindowSeconds: Int = 120, stableSeconds: Int = 10, rollback: Bool = true,
+            locks: LockPolicy = .respect, windows: MaintenanceWindows? = nil
+        ) {
             self.healthWindowSeconds = healthWindowSeconds
             self.stableSeconds = stableSeconds
             self.rollback = rollback
+            self.locks = locks
+            self.windows = windows
         }
     }
 }

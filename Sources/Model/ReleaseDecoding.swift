@@ -42,7 +42,10 @@ extension Release {
             files: try reader.map("files", limit: ReleaseLimits.files, ConfigFile.init(_:path:)),
             images: try reader.map("images", limit: ReleaseLimits.images, Image.init(_:path:)),
             update: try UpdatePolicy(try reader.require("update"), path: "update"),
-            deltas: try reader.list("deltas", limit: ReleaseLimits.deltas, LayerDelta.init(_:path:)))
+            deltas: try reader.list("deltas", limit: ReleaseLimits.deltas, LayerDelta.init(_:path:)),
+            agent: try reader.take("agent").map { value throws(ReleaseError) in
+                try AgentProgram(value, path: "agent")
+            })
         try reader.finish()
     }
 }
@@ -61,6 +64,14 @@ extension Release.Blob {
     fileprivate init(_ value: JSONValue, path: String) throws(ReleaseError) {
         var reader = try ObjectReader(value, path: path)
         self.init(digest: try reader.digest("digest"), size: try reader.integer("size"))
+        try reader.finish()
+    }
+}
+
+extension Release.AgentProgram {
+    fileprivate init(_ value: JSONValue, path: String) throws(ReleaseError) {
+        var reader = try ObjectReader(value, path: path)
+        self.init(binary: try Release.Blob(try reader.require("binary"), path: reader.place("binary")))
         try reader.finish()
     }
 }
@@ -141,8 +152,36 @@ extension Release.UpdatePolicy {
         var reader = try ObjectReader(value, path: path)
         self.init(
             healthWindowSeconds: try reader.integer("healthWindowSeconds"),
-            stableSeconds: try reader.integer("stableSeconds"), rollback: try reader.flag("rollback"))
+            stableSeconds: try reader.integer("stableSeconds"), rollback: try reader.flag("rollback"),
+            locks: try reader.flag("ignoreLocks") ? .ignore : .respect,
+            windows: try reader.take("windows").map { value throws(ReleaseError) in
+                try MaintenanceWindows(value, path: "update.windows")
+            })
         try reader.finish()
+    }
+}
+
+extension MaintenanceWindows {
+    fileprivate init(_ value: JSONValue, path: String) throws(ReleaseError) {
+        var reader = try ObjectReader(value, path: path)
+        self.init(timeZone: try reader.text("timeZone"))
+        guard Self.isTimeZoneName(timeZone) else {
+            throw ReleaseError(.value, at: "\(path).timeZone", "\"\(timeZone)\" is no time zone")
+        }
+        download = try Self.windows("download", &reader)
+        apply = try Self.windows("apply", &reader)
+        try reader.finish()
+    }
+
+    private static func windows(
+        _ key: String, _ reader: inout ObjectReader
+    ) throws(ReleaseError) -> [MaintenanceWindow] {
+        try reader.list(key, limit: MaintenanceWindow.countLimit) { (value, path) throws(ReleaseError) in
+            guard let window = value.string.flatMap(MaintenanceWindow.init) else {
+                throw ReleaseError(.value, at: path, "no window: minute hour day month weekday duration")
+            }
+            return window
+        }
     }
 }
 
@@ -172,6 +211,7 @@ extension Service {
         `init` = try reader.optionalFlag("init")
         labels = try reader.textMap("labels")
         strategy = try reader.choice("strategy")
+        locks = try reader.flag("locks")
     }
 
     private mutating func readAttachments(_ reader: inout ObjectReader) throws(ReleaseError) {

@@ -34,6 +34,7 @@ extension Release {
         object["images"] = .map(images) { $0.json }
         object["update"] = update.json
         object["deltas"] = .list(deltas) { $0.json }
+        if let agent { object["agent"] = .object(["binary": agent.binary.json]) }
         return .object(object)
     }
 }
@@ -124,7 +125,16 @@ extension Release.UpdatePolicy {
     fileprivate var json: JSONValue {
         .fields([
             "healthWindowSeconds": .number(healthWindowSeconds), "stableSeconds": .number(stableSeconds),
-            "rollback": .bool(rollback),
+            "rollback": .bool(rollback), "ignoreLocks": .flag(locks == .ignore), "windows": windows?.json,
+        ])
+    }
+}
+
+extension MaintenanceWindows {
+    fileprivate var json: JSONValue {
+        .fields([
+            "timeZone": .string(timeZone), "download": .list(download) { .string($0.text) },
+            "apply": .list(apply) { .string($0.text) },
         ])
     }
 }
@@ -163,7 +173,7 @@ extension Service {
             "shmSize": .number(shmSize),
             "ulimits": .map(ulimits) { .fields(["soft": .integer($0.soft), "hard": .integer($0.hard)]) },
             "securityOpt": .texts(securityOpt),
-            "strategy": .string(strategy.rawValue),
+            "strategy": .string(strategy.rawValue), "locks": .flag(locks),
         ])
     }
 }

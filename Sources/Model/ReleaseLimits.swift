@@ -34,6 +34,8 @@ public enum ReleaseLimits {
     public static let blobSize: Int64 = 1 << 38
     /// Bytes of one config or secret file.
     public static let fileSize: Int64 = 16 << 20
+    /// Bytes of the agent's own program.
+    public static let agentSize: Int64 = 512 << 20
     /// `ctr` and `epoch` stay exact in every JSON reader: 2^53 - 1.
     public static let counter: Int64 = (1 << 53) - 1
     /// Nanoseconds of any duration of a service: one week.

@@ -65,6 +65,7 @@ extension Release {
     }
 
     private func validateCounts() throws(ReleaseError) {
+        if let agent { return try validate(agent) }
         guard !services.isEmpty else { throw ReleaseError(.value, at: "services", "a release without services") }
         for (count, limit, path) in [
             (services.count, ReleaseLimits.services, "services"), (networks.count, ReleaseLimits.networks, "networks"),
@@ -72,6 +73,19 @@ extension Release {
             (images.count, ReleaseLimits.images, "images"), (deltas.count, ReleaseLimits.deltas, "deltas"),
         ] where count > limit {
             throw ReleaseError(.limit, at: path, "\(count) entries, at most \(limit)")
+        }
+    }
+
+    /// A release of the agent is nothing but a program for one architecture.
+    private func validate(_ agent: AgentProgram) throws(ReleaseError) {
+        try Check.range(agent.binary.size, 1...ReleaseLimits.agentSize, at: "agent.binary.size")
+        guard requirements.architectures.count == 1 else {
+            throw ReleaseError(.value, at: "requirements.architectures", "an agent is for exactly one architecture")
+        }
+        let isAlone =
+            services.isEmpty && networks.isEmpty && volumes.isEmpty && files.isEmpty && images.isEmpty && deltas.isEmpty
+        guard isAlone else {
+            throw ReleaseError(.conflict, at: "agent", "a release of the agent holds nothing else")
         }
     }
 

@@ -41,6 +41,8 @@ public struct Service: Hashable, Sendable, Codable {
     public var ulimits: [String: Ulimit]
     public var securityOpt: [String]
     public var strategy: UpdateStrategy
+    /// Whether the container gets a socket by which it may hold updates of its app back for a while.
+    public var locks: Bool
 
     public init(image: String) {
         self.image = image
@@ -64,6 +66,7 @@ public struct Service: Hashable, Sendable, Codable {
         ulimits = [:]
         securityOpt = []
         strategy = .downloadThenKill
+        locks = false
     }
 
     /// The order in which a new container takes the place of the old one.

@@ -68,7 +68,8 @@ public struct ReleaseBuilder: Sendable {
     }
 
     public func build(_ request: Request, signers: [any Signer]) async throws -> Outcome {
-        let order = try Order(request, workspace)
+        let order = try ReleaseOrder(
+            request.name, ctr: request.ctr, epoch: request.epoch ?? request.application.epoch, workspace)
         let sources = try request.images.resolve(request.application)
         let images = try await importImages(sources, architecture: request.architecture)
         var release = try assemble(request, order, images)
@@ -81,12 +82,7 @@ public struct ReleaseBuilder: Sendable {
             selector: release.requirements.labels, architectures: release.requirements.architectures,
             digest: Digest.sha256(document), length: Int64(document.count))
         let bytes = Self.blobs(of: release).reduce(0) { $0 + $1.size } + target.length
-        if let existing = order.existing {
-            guard existing.digest == target.digest else {
-                throw OperatorError(
-                    .versionExists, "\(request.name) is there already, with other content",
-                    hint: "a version never changes once it is made; choose the next one")
-            }
+        if let existing = try order.existing(as: target) {
             return Outcome(
                 target: existing, release: release, signing: try workspace.repository.sign(signers), wasThere: true,
                 totalBytes: bytes)
@@ -113,41 +109,8 @@ public struct ReleaseBuilder: Sendable {
         var seen: Set<Digest> = []
         let all =
             release.images.values.flatMap { [$0.manifest, $0.config] + $0.layers.map(\.blob) }
-            + release.files.values.map(\.blob)
+            + release.files.values.map(\.blob) + [release.agent?.binary].compactMap { $0 }
         return all.filter { seen.insert($0.digest).inserted }
-    }
-
-    // MARK: Order
-
-    /// The release's place among the application's others.
-    private struct Order {
-        var ctr: Int64
-        var epoch: Int64
-        var existing: ReleaseTarget?
-
-        init(_ request: Request, _ workspace: Workspace) throws {
-            let others = try workspace.repository.releases().filter { $0.app == request.name.app }
-            existing = others.first { $0.version == request.name.version }
-            let newest = others.max { $0.ctr < $1.ctr }
-            if let existing {
-                // Making the same release again must give the same document.
-                ctr = request.ctr ?? existing.ctr
-                epoch = request.epoch ?? request.application.epoch ?? existing.epoch
-                return
-            }
-            ctr = request.ctr ?? (newest?.ctr ?? 0) + 1
-            epoch = request.epoch ?? request.application.epoch ?? newest?.epoch ?? 0
-            if let newest, ctr < newest.ctr {
-                throw OperatorError(
-                    .order, "ctr \(ctr) is below that of \(newest.path) (\(newest.ctr))",
-                    hint: "leave --ctr out; a device that has the newer release would refuse this one")
-            }
-            if let newest, epoch < newest.epoch {
-                throw OperatorError(
-                    .order, "epoch \(epoch) is below that of \(newest.path) (\(newest.epoch))",
-                    hint: "an epoch is only ever raised; leave --epoch out to keep it")
-            }
-        }
     }
 
     // MARK: Images
@@ -201,7 +164,7 @@ public struct ReleaseBuilder: Sendable {
     // MARK: The document
 
     private func assemble(
-        _ request: Request, _ order: Order, _ images: [String: Release.Image]
+        _ request: Request, _ order: ReleaseOrder, _ images: [String: Release.Image]
     ) throws -> Release {
         let application = request.application
         var services = application.services

@@ -110,6 +110,18 @@ private struct ConfigReader<Config: ServiceConfig> {
                 throw refuse(option.path, "is not between \(range.lowerBound) and \(range.upperBound) bytes")
             }
             config[keyPath: key] = number
+        case (.windows(let key), .array(let values)):
+            guard values.count <= MaintenanceWindow.countLimit else {
+                throw refuse(option.path, "has more than \(MaintenanceWindow.countLimit) windows")
+            }
+            var windows: [MaintenanceWindow] = []
+            for value in values {
+                guard let window = value.string.flatMap(MaintenanceWindow.init) else {
+                    throw refuse(option.path, "has \(value.string ?? "a value") for a window")
+                }
+                windows.append(window)
+            }
+            config[keyPath: key] = windows
         case (.flag(let key), .bool(let flag)): config[keyPath: key] = flag
         case (.choice(let choices, _, let set), .string(let text)):
             guard choices.contains(text) else {
@@ -159,6 +171,7 @@ extension ConfigOption where Config: ServiceConfig {
         case .text: "a string"
         case .integer: "a whole number"
         case .size: "a number of bytes"
+        case .windows: "a list of windows"
         case .flag: "true or false"
         case .choice(let choices, _, _): "one of \(choices.joined(separator: ", "))"
         }
@@ -169,6 +182,7 @@ extension ConfigOption where Config: ServiceConfig {
         case .path(let key), .text(let key): .string(config[keyPath: key])
         case .integer(let key, _): .integer(Int64(config[keyPath: key]))
         case .size(let key, _): .integer(config[keyPath: key])
+        case .windows(let key): .array(config[keyPath: key].map { .string($0.text) })
         case .flag(let key): .bool(config[keyPath: key])
         case .choice(_, let get, _): .string(get(config))
         }
@@ -189,6 +203,10 @@ extension ConfigOption where Config: ServiceConfig {
             members["type"] = "integer"
             members["minimum"] = .integer(range.lowerBound)
             members["maximum"] = .integer(range.upperBound)
+        case .windows:
+            members["type"] = "array"
+            members["items"] = ["type": "string", "maxLength": .integer(Int64(MaintenanceWindow.textLimit))]
+            members["maxItems"] = .integer(Int64(MaintenanceWindow.countLimit))
         case .flag: members["type"] = "boolean"
         case .choice(let choices, _, _):
             members["type"] = "string"

@@ -17,10 +17,11 @@ struct RootCommand: AsyncParsableCommand {
 
             Example: holdfast-agent status
             """,
+        version: DeviceFacts.version,
         subcommands: [
             RunCommand.self, StatusCommand.self, WhyCommand.self, ImportCommand.self, ReleasesCommand.self,
-            InventoryCommand.self, RollbackCommand.self, LogsCommand.self, ProvisionCommand.self, EnrolCommand.self,
-            HubCommand.self, JournalCommand.self, ConfigCommand.self,
+            InventoryCommand.self, RollbackCommand.self, UpdateNowCommand.self, LockCommand.self, LogsCommand.self,
+            ProvisionCommand.self, EnrolCommand.self, HubCommand.self, JournalCommand.self, ConfigCommand.self,
         ])
 }
 

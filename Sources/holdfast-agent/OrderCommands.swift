@@ -83,7 +83,15 @@ struct ImportCommand: AsyncParsableCommand {
         let end = clock.monotonic() + UInt64(max(0, timeout)) * 1_000_000_000
         var said = ""
         while clock.monotonic() < end {
-            let status = try options.client.document("GET", "/v1/status")
+            let status: JSONValue
+            do {
+                status = try options.client.document("GET", "/v1/status")
+            } catch let error as AgentError where error.reason == .noAgent {
+                // The agent restarts, perhaps as the very program that is waited for.
+                try await clock.sleep(.seconds(1))
+                continue
+            }
+            try refuseGivenUp(adopted, status)
             if let app = status["apps"]?.array?.first(where: { $0["app"]?.string == String(name) }) {
                 let phase = app["phase"]?.string ?? ""
                 let digest = String((app["digest"]?.string ?? "").dropFirst(7).prefix(12))
@@ -103,6 +111,22 @@ struct ImportCommand: AsyncParsableCommand {
             try await clock.sleep(.milliseconds(300))
         }
         throw AgentError(.importRunning, "\(adopted) is not committed after \(timeout) s", hint: "holdfast-agent why")
+    }
+}
+
+extension ImportCommand {
+    /// A first release that fails leaves its app without any.
+    private func refuseGivenUp(_ adopted: String, _ status: JSONValue) throws {
+        let name = adopted.prefix { $0 != " " }
+        guard status["apps"]?.array?.contains(where: { $0["app"]?.string == String(name) }) != true else { return }
+        let releases = try options.client.document("GET", "/v1/releases")["releases"]?.array ?? []
+        let failed = releases.first { release in
+            let digest = String((release["digest"]?.string ?? "").dropFirst(7).prefix(12))
+            return release["role"]?.string == "failed" && adopted.contains("(\(digest))")
+        }
+        guard let failed else { return }
+        throw AgentError(
+            .failedBefore, "\(adopted) was given up: \(failed["failure"]?.string ?? "")", hint: "holdfast-agent why")
     }
 }
 

@@ -28,12 +28,26 @@ struct StatusCommand: AsyncParsableCommand {
         lines.append(
             device?["provisioned"]?.bool == true
                 ? "device   \(device?["id"]?.string ?? "")" : "device   not provisioned")
+        if let agent = status["agent"] {
+            let slot = agent["slot"]?.string ?? ""
+            var words = "\(agent["version"]?.string ?? "") (\(slot == "installed" ? slot : "slot \(slot)"))"
+            if let trial = agent["trial"] {
+                words += ", \(trial["version"]?.string ?? "") on trial, start \(trial["starts"]?.integer ?? 0) of "
+                    + "\(trial["limit"]?.integer ?? 0)"
+            }
+            lines.append("agent    \(words)")
+        }
         let engine = status["engine"]
         var words = engine?["state"]?.string ?? "unknown"
         if let version = engine?["version"]?.string { words += " (\(version), API \(engine?["api"]?.string ?? "?"))" }
         if let message = engine?["message"]?.string { words += ": \(message)" }
         lines.append("engine   \(words)")
         if let hub = status["hub"] { lines += HubText.lines(hub) }
+        for lock in status["locks"]?.array ?? [] {
+            lines.append(
+                "lock     \(lock["holder"]?.string ?? ""), \(lock["secondsLeft"]?.integer ?? 0) s left: "
+                    + TerminalText.sanitized(lock["reason"]?.string ?? ""))
+        }
         let apps = status["apps"]?.array ?? []
         if apps.isEmpty { lines.append("apps     none yet") }
         for app in apps {

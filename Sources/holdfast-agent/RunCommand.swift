@@ -11,6 +11,8 @@ import NIOCore
 import NIOPosix
 import OCI
 import ServiceSupport
+import Synchronization
+import Trust
 
 /// The daemon. This file is where everything the agent is made of is put together.
 struct RunCommand: AsyncParsableCommand {
@@ -32,6 +34,9 @@ struct RunCommand: AsyncParsableCommand {
         let logger = Logger(label: "holdfast-agent") { _ in JSONLogHandler(level: .init(config.logLevel), clock: clock)
         }
         let fileSystem = FileSystem(monitor: surroundings.monitor)
+        Launcher(layout: config.layout, fileSystem: fileSystem, logger: logger).start()
+        let slots = AgentSlots(layout: config.layout, fileSystem: fileSystem, slot: Launcher.slot)
+        let restart = RestartRequest()
         let lock = try InstanceLock(config.layout, fileSystem: fileSystem)
         let (journal, condition) = try Journal.open(layout: config.layout, fileSystem: fileSystem, clock: clock)
         report(condition, logger)
@@ -46,15 +51,26 @@ struct RunCommand: AsyncParsableCommand {
         let store = BlobStore(root: config.layout.store, fileSystem: fileSystem)
         try store.prepare()
         let heartbeat = Heartbeat(clock: clock)
+        let lockHandler = ServiceBox()
+        let lockSockets = LockSockets(
+            layout: config.layout, fileSystem: fileSystem, eventLoops: eventLoops, logger: logger,
+            handler: { try await lockHandler.service().handleLock($0, $1) })
+        let clockReading: @Sendable () -> ClockReading = { DeviceFacts.clockReading(clock, trust: config.clockTrust) }
         let reconciler = Reconciler(
             Reconciler.Environment(
                 journal: journal, engine: engine, content: .stored(in: store), fileSystem: fileSystem,
-                layout: config.layout, clock: clock, logger: logger, heartbeat: heartbeat),
+                layout: config.layout, clock: clock, logger: logger, heartbeat: heartbeat,
+                selfUpdate: .init(
+                    slots: slots, starts: config.selfUpdateStarts, window: config.selfUpdateSeconds,
+                    restart: { restart.raise() }),
+                gate: UpdateGate(
+                    windows: config.windows, isOpenWithoutClock: config.opensWithoutClock, clockReading: clockReading),
+                boot: DeviceFacts.bootID(), lockSockets: { await lockSockets.serve($0) }),
             policy: config.planPolicy, timing: config.timing, reserve: config.stateReserve)
         let importer = Importer(
             journal: journal, reconciler: reconciler, store: store, engine: engine,
             bases: .docker(client), fileSystem: fileSystem, layout: config.layout,
-            clockReading: { DeviceFacts.clockReading(clock, trust: config.clockTrust) }, reserve: config.stateReserve,
+            clockReading: clockReading, reserve: config.stateReserve,
             features: DeviceFacts.features, architecture: DeviceFacts.architecture, threads: threads, logger: logger)
         let hub = HubWiring(
             config: config, fileSystem: fileSystem, journal: journal, importer: importer, reconciler: reconciler,
@@ -63,6 +79,7 @@ struct RunCommand: AsyncParsableCommand {
             journal: journal, reconciler: reconciler, importer: importer, engine: engine, config: config,
             condition: condition, openSource: { try ImportSource(bundle: $0) }, buildTime: DeviceFacts.sourceDate,
             hub: hub.control, logger: logger)
+        lockHandler.set(service)
         try fileSystem.makeDirectories(Path.parent(config.socketPath), op: "agent.socket")
         let server = LocalServer(
             path: config.socketPath, group: config.socketGroup, logger: logger
@@ -71,6 +88,9 @@ struct RunCommand: AsyncParsableCommand {
         let watchdog = Watchdog(
             manager: manager, heartbeat: heartbeat, clock: clock,
             patience: UInt64(config.watchdogSeconds) * 1_000_000_000)
+        let trial = AgentTrial(
+            slots: slots, reconciler: reconciler, socketPath: config.socketPath, clock: clock, threads: threads,
+            logger: logger)
         let watcher = EngineWatcher(engine: engine, reconciler: reconciler, clock: clock)
 
         let stop = StopSignals()
@@ -88,29 +108,48 @@ struct RunCommand: AsyncParsableCommand {
                 }
             }
             group.addTask { await stop.wait() }
+            group.addTask { await restart.wait() }
+            group.addTask { await trial.run() }
             // The watchdog's task ends at once where nothing watches; the end of any other is the agent's.
             defer { group.cancelAll() }
             while try await group.next() != nil {
-                if stop.isRaised { break }
+                if stop.isRaised || restart.isRaised { break }
             }
-            manager.stopping()
+            // A process that becomes another program stays the same service.
+            if !restart.isRaised { manager.stopping() }
             logger.notice("agent stops; workloads keep running")
         }
+        await lockSockets.stop()
         await client.shutdown()
         await hub.shutDown()
         try? await threads.shutdownGracefully()
         try? await eventLoops.shutdownGracefully()
         withExtendedLifetime(lock) {}
+        if restart.isRaised, !stop.isRaised { Launcher.restart() }
     }
 
     private func report(_ condition: JournalCondition, _ logger: Logger) {
         switch condition {
         case .sound: return
         case .new: logger.notice("a new journal was made")
+        case .returned(let moved):
+            logger.error("a newer agent was given up, the journal from before is back", metadata: ["moved": "\(moved)"])
         case .restored(let problem, let moved):
             logger.error("journal damaged, copy restored", metadata: ["problem": "\(problem)", "moved": "\(moved)"])
         case .lost(let problem, let moved):
             logger.critical("journal damaged and lost", metadata: ["problem": "\(problem)", "moved": "\(moved)"])
         }
+    }
+}
+
+/// The service, which knows the reconciler, which keeps the sockets that the service answers.
+private final class ServiceBox: Sendable {
+    private let value = Mutex<AgentService?>(nil)
+
+    func set(_ service: AgentService) { value.withLock { $0 = service } }
+
+    func service() throws -> AgentService {
+        guard let service = value.withLock({ $0 }) else { throw AgentError(.noAgent, "the agent is starting") }
+        return service
     }
 }

@@ -11,7 +11,7 @@ struct ReleaseCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "release", abstract: "Build, list and compare releases.",
         discussion: "Example: holdfast release list --repo fleet",
-        subcommands: [ReleaseBuild.self, ReleaseList.self, ReleaseShow.self, ReleaseDiff.self])
+        subcommands: [ReleaseBuild.self, ReleaseBuildAgent.self, ReleaseList.self, ReleaseShow.self, ReleaseDiff.self])
 }
 
 /// The repository folder as an option.
@@ -86,7 +86,7 @@ struct ReleaseBuild: AsyncParsableCommand {
         ) { bridge.show($0.task, done: $0.done, total: $0.total) }
         let outcome = try await builder.build(request, signers: signers)
         bridge.finish()
-        show(outcome, console)
+        Self.show(outcome, console)
     }
 
     static func labels(_ texts: [String]) throws -> [String: String] {
@@ -101,7 +101,7 @@ struct ReleaseBuild: AsyncParsableCommand {
         return labels
     }
 
-    private func show(_ outcome: ReleaseBuilder.Outcome, _ console: Console) {
+    static func show(_ outcome: ReleaseBuilder.Outcome, _ console: Console) {
         var json = Formatting.target(outcome.target).object ?? [:]
         json["signing"] = Formatting.report(outcome.signing)
         json["wasThere"] = .bool(outcome.wasThere)
@@ -123,6 +123,11 @@ struct ReleaseBuild: AsyncParsableCommand {
             if !outcome.release.deltas.isEmpty {
                 lines.append(
                     "deltas     \(outcome.release.deltas.count), \(Formatting.bytes(outcome.release.deltas.map(\.blob)))")
+            }
+            if let agent = outcome.release.agent {
+                lines.append(
+                    "agent      \(agent.binary.digest.short), "
+                        + outcome.release.requirements.architectures.joined(separator: ", "))
             }
             return (lines + [Formatting.text(outcome.signing)]).joined(separator: "\n")
         }

@@ -123,6 +123,7 @@ final class PlanWorld {
         case .removeContainer(let id, _): try await engine.removeContainer(id)
         case .removeNetwork(let name): try await engine.removeNetwork(name)
         case .removeImage(let tag): try await engine.removeImage(tag: tag)
+        case .switchAgent, .confirmAgent: return
         case .commit: desired[item.app]?.phase = .committed
         case .fail(let failure): giveUp(item.app, failure)
         }

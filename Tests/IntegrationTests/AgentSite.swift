@@ -1,3 +1,4 @@
+import AgentCore
 import Base
 import DockerEngine
 import EngineTestSupport
@@ -5,6 +6,16 @@ import Glibc
 import Model
 import TestSupport
 import Testing
+
+/// Executables stand beside the test bundle.
+func product(_ name: String) throws -> String {
+    let folder = Path.parent(CommandLine.arguments[0])
+    for candidate in [folder, Path.parent(folder), Path.join(Repository.root, ".build/debug")] {
+        let path = Path.join(candidate, name)
+        if access(path, X_OK) == 0 { return path }
+    }
+    throw Command.Failed(description: "\(name) was not built beside \(folder)")
+}
 
 /// A folder with a repository, sticks and a device's state.
 final class AgentSite: Sendable {
@@ -16,15 +27,16 @@ final class AgentSite: Sendable {
     init(_ engine: PrivateEngine) async throws {
         self.engine = engine
         folder = try TemporaryDirectory()
-        holdfast = try Self.product("holdfast")
-        agentPath = try Self.product("holdfast-agent")
+        holdfast = try product("holdfast")
+        agentPath = try product("holdfast-agent")
         try FileSystem().replace(
             folder.file("agent.json"),
             with: Array(
                 """
                 { "stateDirectory": "\(folder.file("state"))", "socket": { "path": "\(folder.file("agent.sock"))" },
                   "engine": { "socket": "\(engine.socketPath)", "reserveBytes": 0 },
-                  "store": { "reserveBytes": 0 }, "reconcile": { "tickSeconds": 1, "trialStarts": 50 } }
+                  "store": { "reserveBytes": 0 }, "reconcile": { "tickSeconds": 1, "trialStarts": 50 },
+                  "selfUpdate": { "starts": 3, "windowSeconds": 10 } }
                 """.utf8), op: "test")
         try FileSystem().replace(
             folder.file("compose.yaml"),
@@ -88,9 +100,13 @@ final class AgentSite: Sendable {
 
     func stick(_ version: String) -> String { folder.file("stick-\(version)") }
 
+    func spawn(_ prefix: [String] = []) throws -> ChildProcess {
+        try ChildProcess(prefix + [agentPath, "run", "--config", folder.file("agent.json")])
+    }
+
     /// Starts the daemon; `prefix` is a command that runs it.
     func start(_ prefix: [String] = []) async throws -> ChildProcess {
-        let child = try ChildProcess(prefix + [agentPath, "run", "--config", folder.file("agent.json")])
+        let child = try spawn(prefix)
         let deadline = ContinuousClock.now + .seconds(60)
         while ContinuousClock.now < deadline {
             // Status 1 is an answer too: the agent runs, and not all is well yet.
@@ -135,13 +151,9 @@ final class AgentSite: Sendable {
         throw Command.Failed(description: "never: \(what)")
     }
 
-    /// Executables stand beside the test bundle.
-    private static func product(_ name: String) throws -> String {
-        let folder = Path.parent(CommandLine.arguments[0])
-        for candidate in [folder, Path.parent(folder), Path.join(Repository.root, ".build/debug")] {
-            let path = Path.join(candidate, name)
-            if access(path, X_OK) == 0 { return path }
-        }
-        throw Command.Failed(description: "\(name) was not built beside \(folder)")
+    /// Names, states and start times of what runs.
+    func containers() async throws -> Set<String> {
+        let docker = DockerContainerEngine(engine.client)
+        return Set(try await docker.containers().map { "\($0.id) \($0.state) \($0.startedAt)" })
     }
 }

@@ -24,6 +24,10 @@ public struct AgentConfig: Hashable, Sendable {
     public var trialStarts = 5
     public var watchdogSeconds = 600
     public var prune = true
+    public var windows = MaintenanceWindows()
+    public var opensWithoutClock = false
+    public var selfUpdateStarts = 3
+    public var selfUpdateSeconds = 180
     public var clockTrust = ClockTrust.kernel
     public var logLevel = LogLevel.info
     public var hubInterface = "holdfast"
@@ -99,6 +103,29 @@ extension AgentConfig: ServiceConfig {
             path: ["reconcile", "watchdogSeconds"], kind: .integer(\.watchdogSeconds, 60...86_400),
             help: "Seconds without progress after which the agent stops answering systemd's watchdog, which restarts "
                 + "it. Workloads do not notice."),
+        ConfigOption(
+            path: ["windows", "timeZone"], kind: .text(\.windows.timeZone),
+            help: "Time zone of the windows, by its name in the time zone database: Europe/Berlin."),
+        ConfigOption(
+            path: ["windows", "download"], kind: .windows(\.windows.download),
+            help: "When releases may be fetched from a hub: minute, hour, day, month, weekday as cron has them, and how "
+                + "long (m, h, d), \"0 22 * * * 6h\". Empty: at any time. What a person brings is not held back."),
+        ConfigOption(
+            path: ["windows", "apply"], kind: .windows(\.windows.apply),
+            help: "When a release may take the place of the present one, written likewise. A release may have windows "
+                + "of its own: both must be open."),
+        ConfigOption(
+            path: ["windows", "openWithoutClock"], kind: .flag(\.opensWithoutClock),
+            help: "Whether windows count as open while the clock is not trusted. Otherwise an update then waits until "
+                + "it is, or for: holdfast-agent update-now."),
+        ConfigOption(
+            path: ["selfUpdate", "starts"], kind: .integer(\.selfUpdateStarts, 1...100),
+            help: "Starts that a new program of the agent has to come up healthy and be confirmed; then the one before "
+                + "it comes back."),
+        ConfigOption(
+            path: ["selfUpdate", "windowSeconds"], kind: .integer(\.selfUpdateSeconds, 10...86_400),
+            help: "Seconds within which each such start must have read the journal, seen the engine and answered on "
+                + "the socket; the process is killed otherwise."),
         ConfigOption(
             path: ["clock", "trust"],
             kind: .choice(

@@ -54,7 +54,8 @@ public actor Importer {
     /// - Parameters:
     ///   - candidate: which release of several; empty takes the newest of the one app.
     ///   - retry: takes a release that failed here before.
-    ///   - unasked: no person asked for it; refused where the device is on a newer one already.
+    ///   - unasked: no person asked for it; refused where the device is on a newer one already, or no window for
+    ///     downloads is open.
     /// - Throws: `agent.not-provisioned`, `agent.import-running`, what Trust refuses, `agent.invalid-release`,
     ///   `agent.missing-content`, `agent.no-space`, `agent.failed-before`.
     public func importRelease(
@@ -65,6 +66,8 @@ public actor Importer {
             throw AgentError(
                 .importRunning, "another import is under way", hint: "wait for it, or see: holdfast-agent status")
         }
+        try await reconciler.refuseDuringTrial()
+        guard !isRunning else { throw AgentError(.importRunning, "another import is under way") }
         isRunning = true
         await reconciler.importBegan()
         let result: Result<Void, any Error>
@@ -97,6 +100,9 @@ public actor Importer {
         try check(pinned)
         if !retry { try await journal.refuseFailed(verified) }
         if unasked { try await journal.refuseUnasked(release, verified.digest) }
+        if unasked, let hold = reconciler.environment.gate.hold(.download, of: release) {
+            throw AgentError(.windowClosed, "\(pinned) is not fetched now: \(hold)", hint: hold.hint)
+        }
         try store.prepare()
         let taken = try await copy(pinned, from: source.blobs, progress: progress)
         try await journal.noteSupply(pinned, taken)
@@ -162,7 +168,8 @@ public actor Importer {
             wanted.append((layer, roads))
             total += try space(for: layer, by: cheapest)
         }
-        try await checkSpace(pinned, copying: total)
+        // A program lies in the store and in its slot.
+        try await checkSpace(pinned, copying: total + (release.agent?.binary.size ?? 0))
         let (store, copied) = (store, missing)
         // Copying blocks on the disk; the pool of the event loops and actors is not for that.
         try await threads.runIfActive { for blob in copied { try store.ingest(blob, from: blobs) } }

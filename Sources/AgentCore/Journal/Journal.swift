@@ -184,6 +184,7 @@ public actor Journal {
                 try trust.save(state, in: database)
             }
             try database.run("DELETE FROM failed_release WHERE release = ?", SQLiteValue(release))
+            try database.run("DELETE FROM update_now WHERE app = ?", .text(app))
             try insertEvent(
                 app: app, code: "release.committed", message: "committed \(target.release.version) (\(release.short))")
         }
@@ -210,6 +211,9 @@ public actor Journal {
                     app, previous, previous: try pinBefore(previous, app, below: row.id), phase: .committed,
                     cause: .rollback)
                 try insertEvent(app: app, code: "release.rolled-back", message: "back to \(try pinned(previous))")
+            } else if target.release.agent != nil {
+                // The program that the device was installed with runs, and no release names it.
+                try settle(row.id, phase: "failed", detail: failure.description)
             } else {
                 try database.run(
                     "UPDATE desired SET phase = 'degraded', detail = ?, settled_at = ? WHERE id = ?",

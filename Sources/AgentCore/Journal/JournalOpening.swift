@@ -23,7 +23,47 @@ extension Journal {
             return (journal, isNew ? .new : .sound)
         } catch let error as SQLiteError where error.reason == .corrupt {
             return try replaceDamaged(layout, fileSystem, clock, problem: error.detail)
+        } catch let error as SQLiteError where error.reason == .schema {
+            // A newer agent was here on trial and was given up; without its trial this is for a person to solve.
+            guard isSound(layout.journalBeforeTrial, fileSystem) else { throw error }
+            return try returnFromTrial(layout, fileSystem, clock)
         }
+    }
+
+    /// While an agent is on trial nothing is adopted and no trust moves, so that the copy is as good as the file.
+    private static func returnFromTrial(
+        _ layout: StateLayout, _ fileSystem: FileSystem, _ clock: SystemClock
+    ) throws -> (journal: Journal, condition: JournalCondition) {
+        // The copy for damage first, which is of the newer form too: after a power cut on the way it takes over.
+        try copyFile(layout.journalBeforeTrial, to: layout.journalBackup, fileSystem)
+        let aside = try setAside(layout, fileSystem, as: "journal.newer")
+        try copyFile(layout.journalBeforeTrial, to: layout.journal, fileSystem)
+        let journal = try Journal(
+            connect(layout, fileSystem), layout: layout, fileSystem: fileSystem, clock: clock)
+        return (journal, .returned(movedTo: aside))
+    }
+
+    /// Renames the journal away, its log with it; one file of each kind is kept.
+    private static func setAside(_ layout: StateLayout, _ fileSystem: FileSystem, as name: String) throws -> String {
+        let aside = Path.join(layout.root, name + ".db")
+        for suffix in ["", "-wal", "-shm"] {
+            try fileSystem.unlink(aside + suffix, op: "journal.set-aside")
+        }
+        for suffix in ["", "-wal", "-shm"] where try fileSystem.status(layout.journal + suffix) != nil {
+            try fileSystem.rename(layout.journal + suffix, to: aside + suffix, op: "journal.set-aside")
+        }
+        return aside
+    }
+
+    /// Keeps the journal as it is for the agent that may come back, and drops that copy again.
+    public func keepForReturn() throws {
+        let temporary = layout.journalBeforeTrial + ".tmp"
+        for suffix in ["", "-wal", "-shm", "-journal"] { try fileSystem.unlink(temporary + suffix, op: "journal.backup") }
+        try fileSystem.makeDirectories(layout.agent, mode: 0o700, op: "journal.backup")
+        try copy(to: layout.journalBeforeTrial, by: temporary)
+    }
+    public func dropReturnCopy() throws {
+        try fileSystem.unlink(layout.journalBeforeTrial, op: "journal.trial-ended")
     }
 
     private static func connect(_ layout: StateLayout, _ fileSystem: FileSystem) throws -> Connection {
@@ -110,13 +150,14 @@ extension Journal {
         isCopyStale = false
     }
 
-    private func writeCopy() throws {
-        let temporary = Self.unfinishedCopy(layout)
+    private func writeCopy() throws { try copy(to: layout.journalBackup, by: Self.unfinishedCopy(layout)) }
+
+    private func copy(to path: String, by temporary: String) throws {
         try database.vacuum(into: temporary)
         // The copy is made without a sync of its own.
         let file = try fileSystem.append(temporary, mode: 0o600, op: "journal.backup")
         try file.sync()
-        try fileSystem.rename(temporary, to: layout.journalBackup, op: "journal.backup")
+        try fileSystem.rename(temporary, to: path, op: "journal.backup")
     }
 
     private static func unfinishedCopy(_ layout: StateLayout) -> String { layout.journalBackup + ".tmp" }

@@ -91,6 +91,9 @@ public struct ObservedRecord: Hashable, Sendable {
 public enum JournalCondition: Hashable, Sendable {
     case sound
     case new
+    /// A newer agent, which was given up, had changed the file's form: it was moved to `movedTo`, and the copy from
+    /// before put in its place.
+    case returned(movedTo: String)
     /// The file was damaged, moved to `movedTo`, and the last good copy put in its place.
     case restored(problem: String, movedTo: String)
     /// The file was damaged and there was no good copy: the device must be provisioned again. What runs keeps running.

@@ -3,7 +3,7 @@ import Trust
 
 /// The journal's tables, step by step. A step that shipped is never edited; a change is a new step.
 enum JournalSchema {
-    static let migrations: [Migration] = [base, TrustStateStore.migration, Journal.reportMigration]
+    static let migrations: [Migration] = [base, TrustStateStore.migration, Journal.reportMigration, locks]
 
     private static let base = Migration(
         "journal tables",
@@ -89,6 +89,30 @@ enum JournalSchema {
         CREATE TABLE setting (
             key TEXT PRIMARY KEY,
             value TEXT NOT NULL
+        ) STRICT
+        """)
+
+    private static let locks = Migration(
+        "locks and updates that need not wait",
+        """
+        CREATE TABLE lock (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            app TEXT NOT NULL,
+            holder TEXT NOT NULL,
+            service TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            ttl INTEGER NOT NULL,
+            spent INTEGER NOT NULL,
+            boot TEXT NOT NULL,
+            since INTEGER NOT NULL,
+            taken_at INTEGER NOT NULL,
+            UNIQUE (app, holder)
+        ) STRICT
+        """,
+        """
+        CREATE TABLE update_now (
+            app TEXT PRIMARY KEY,
+            release TEXT NOT NULL
         ) STRICT
         """)
 }

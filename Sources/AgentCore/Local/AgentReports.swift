@@ -16,9 +16,13 @@ extension AgentService {
             "journal": Self.condition(condition, trouble: report.journalTrouble),
         ]
         if let hub { document["hub"] = await hub.status() }
+        if let slots = reconciler.environment.selfUpdate?.slots {
+            document["agent"] = slots.json(built: DeviceFacts.version)
+        }
         if let look = report.lastLook { document["lastLook"] = .string(look.description) }
         let desired = try await journal.desired()
         document["apps"] = .array(desired.map { app(status: $0, report) })
+        document["locks"] = .array(report.locks.map(\.json))
         document["healthy"] = .bool(
             device != nil && report.settled.count == desired.count && report.journalTrouble == nil
                 && report.blocked.isEmpty)
@@ -83,6 +87,7 @@ extension AgentService {
         switch condition {
         case .sound: document = ["opened": "sound"]
         case .new: document = ["opened": "new"]
+        case .returned(let moved): document = ["opened": "returned", "movedTo": .string(moved)]
         case .restored(let problem, let moved):
             document = ["opened": "restored", "problem": .string(problem), "movedTo": .string(moved)]
         case .lost(let problem, let moved):
@@ -97,7 +102,7 @@ extension AgentService {
         let report = await reconciler.currentReport()
         var reasons: [JSONValue] = []
         switch condition {
-        case .sound, .new: break
+        case .sound, .new, .returned: break
         case .restored(let problem, let moved):
             reasons.append(
                 Self.reason(

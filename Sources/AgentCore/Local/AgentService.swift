@@ -49,14 +49,29 @@ public struct AgentService: Sendable {
         case ("GET", "/v1/inventory"): return .document(try await importer.inventory().json)
         case ("GET", "/v1/journal"): return .document(try await journalRows(request))
         case ("GET", "/v1/logs"): return .stream(try await logs(request))
+        case ("GET", "/v1/locks"): return .document(try await locks())
+        case ("POST", "/v1/locks"):
+            try mayChange(request)
+            return .document(try await takeLock(request))
+        case ("POST", "/v1/locks/release"):
+            try mayChange(request)
+            return .document(try await releaseLock(request))
+        case ("POST", "/v1/locks/override"):
+            try mayChange(request)
+            return .document(try await overrideLocks(request))
+        case ("POST", "/v1/update-now"):
+            try mayChange(request)
+            return .document(try await updateNow(request))
         case ("POST", "/v1/import"):
             try mayChange(request)
             return .stream(try startImport(request))
         case ("POST", "/v1/rollback"):
             try mayChange(request)
+            try await reconciler.refuseDuringTrial()
             return .document(try await rollBack(request))
         case ("POST", "/v1/provision"):
             try mayChange(request)
+            try await reconciler.refuseDuringTrial()
             return .document(try await provision(request))
         default:
             guard request.path.hasPrefix("/v1/hub"), let answer = try await handleHub(request) else {
@@ -99,7 +114,7 @@ public struct AgentService: Sendable {
         }
     }
 
-    private func body(_ request: LocalRequest) throws(AgentError) -> JSONValue {
+    func body(_ request: LocalRequest) throws(AgentError) -> JSONValue {
         if request.body.isEmpty { return [:] }
         do throws(JSONError) {
             return try JSONValue(parsing: request.body, limits: JSONLimits(size: LocalRequest.bodyLimit, depth: 8))
@@ -153,7 +168,7 @@ public struct AgentService: Sendable {
     }
 
     /// The named app, or the only one.
-    private func app(named name: String?) async throws -> String {
+    func app(named name: String?) async throws -> String {
         let apps = try await journal.desired().map(\.app)
         if let name {
             guard apps.contains(name) else { throw AgentError(.unknownApp, "no app \(name) on this device") }

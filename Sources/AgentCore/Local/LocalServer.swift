@@ -17,12 +17,15 @@ public struct LocalServer: Sendable {
 
     private let path: String
     private let group: String
+    /// Of the socket.
+    private let mode: UInt32
     private let logger: Logger
     private let handler: Handler
 
-    public init(path: String, group: String, logger: Logger, handler: @escaping Handler) {
+    public init(path: String, group: String, mode: UInt32 = 0o660, logger: Logger, handler: @escaping Handler) {
         self.path = path
         self.group = group
+        self.mode = mode
         self.logger = logger
         self.handler = handler
     }
@@ -78,6 +81,11 @@ public struct LocalServer: Sendable {
         guard bound == 0 else {
             close(descriptor)
             throw FileSystemError(operation: "bind socket", path: path, errno: code)
+        }
+        if mode != 0o660, chmod(path, mode) != 0 {
+            let code = errno
+            close(descriptor)
+            throw FileSystemError(operation: "change mode of", path: path, errno: code)
         }
         if !group.isEmpty {
             guard let entry = getgrnam(group) else {

@@ -18,7 +18,13 @@ public struct Blocked: Hashable, Sendable {
         case exited(service: String, code: Int, outOfMemory: Bool)
         case crashLoop(service: String, restarts: Int, lastExit: Int)
         /// A lock or a closed maintenance window.
-        case held(by: String, reason: String)
+        case held(Hold)
+        /// The agent's own update waits for the candidates of these apps.
+        case waitingForApps([String])
+        /// The agent is about to make way for its new program, or the new one is coming up.
+        case agentStarting(version: String)
+        /// The agent that should run could not be kept running.
+        case agentNotRunning(version: String, reason: String)
         case degraded(detail: String)
         /// Managed containers of an app that the journal does not know: left as they are.
         case unknownApp(containers: Int)
@@ -48,7 +54,10 @@ public struct Blocked: Hashable, Sendable {
         case .unhealthy: "run.unhealthy"
         case .exited: "run.exited"
         case .crashLoop: "run.crash-loop"
-        case .held: "wait.held"
+        case .held(let hold): hold.code
+        case .waitingForApps: "wait.apps"
+        case .agentStarting: "wait.agent"
+        case .agentNotRunning: "run.agent-returned"
         case .degraded: "run.degraded"
         case .unknownApp: "agent.unknown-app"
         }
@@ -57,7 +66,9 @@ public struct Blocked: Hashable, Sendable {
     /// True while this is a normal moment of an update, not a fault.
     public var isProgress: Bool {
         switch reason {
-        case .waitingForDependency, .waitingForHealth, .waitingForStability: true
+        case .waitingForDependency, .waitingForHealth, .waitingForStability, .waitingForApps, .agentStarting,
+            .held:
+            true
         default: false
         }
     }
@@ -70,7 +81,8 @@ public struct Blocked: Hashable, Sendable {
         case .retrying(_, _, _, _, let hint): hint
         case .unhealthy(let service, _), .exited(let service, _, _), .crashLoop(let service, _, _):
             "holdfast-agent logs \(service)"
-        case .degraded: "import a release that works"
+        case .degraded, .agentNotRunning: "import a release that works"
+        case .held(let hold): hold.hint
         case .unknownApp: "import the app's release again, or remove the containers by hand"
         default: nil
         }
@@ -105,7 +117,10 @@ extension Blocked: CustomStringConvertible {
             "\(service) ended with exit code \(code)" + (outOfMemory ? ", out of memory" : "")
         case .crashLoop(let service, let restarts, let lastExit):
             "\(service) keeps crashing: \(restarts) restarts, last exit code \(lastExit)"
-        case .held(let holder, let reason): "held by \(holder): \(reason)"
+        case .held(let hold): hold.description
+        case .waitingForApps(let apps): "the agent's update waits for \(apps.joined(separator: ", "))"
+        case .agentStarting(let version): "agent \(version) is coming up"
+        case .agentNotRunning(let version, let reason): "agent \(version) does not run: \(reason)"
         case .degraded(let detail): "the release failed and there is none to go back to: \(detail)"
         case .unknownApp(let count): "\(count) managed containers belong to an app that the journal does not know"
         }

@@ -41,6 +41,16 @@ public struct StateLayout: Hashable, Sendable {
     /// Bytes held back so that a rollback works on a full disk.
     public var reserve: String { Path.join(root, "reserve") }
 
+    /// Programs of the agent that came as releases. Mode 0700.
+    public var agent: String { Path.join(root, "agent") }
+    /// The journal as it was before a new agent opened it; there during a trial only.
+    public var journalBeforeTrial: String { Path.join(agent, "journal.before-trial.db") }
+
+    /// What a container that may take locks sees; named by a hash, since a socket's path has at most 107 bytes.
+    public func lockDirectory(_ service: LockingService) -> String {
+        Path.join(root, "locks", String(Digest.sha256(Array("\(service.app)/\(service.service)".utf8)).hex.prefix(16)))
+    }
+
     public func path(_ file: ConfigFileKey) -> String {
         Path.join(file.secret ? secrets : files, file.name)
     }

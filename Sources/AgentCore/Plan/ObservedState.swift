@@ -16,11 +16,14 @@ public struct ObservedState: Sendable {
     public var fingerprints: [String: String]
     /// Bytes free where the engine keeps its images; nil when unknown.
     public var engineFreeSpace: Int64?
+    /// The agent's own program; nil where it cannot be replaced.
+    public var agent: AgentSlots.View?
 
     public init(
         containers: [ManagedContainer] = [], images: [Digest: EngineImage] = [:], networks: [EngineResource] = [],
         volumes: [EngineResource] = [], soundFiles: Set<ConfigFileKey> = [],
-        missingBlobs: [Digest: [Digest]] = [:], fingerprints: [String: String] = [:], engineFreeSpace: Int64? = nil
+        missingBlobs: [Digest: [Digest]] = [:], fingerprints: [String: String] = [:], engineFreeSpace: Int64? = nil,
+        agent: AgentSlots.View? = nil
     ) {
         self.containers = containers
         self.images = images
@@ -30,6 +33,7 @@ public struct ObservedState: Sendable {
         self.missingBlobs = missingBlobs
         self.fingerprints = fingerprints
         self.engineFreeSpace = engineFreeSpace
+        self.agent = agent
     }
 }
 
@@ -84,16 +88,6 @@ public struct PlanMemory: Hashable, Sendable {
     }
     public var trials: [String: Trial]
     public init(trials: [String: Trial] = [:]) { self.trials = trials }
-}
-
-/// A reason from outside the plan to leave a candidate unapplied: a lock, a maintenance window.
-public struct Hold: Hashable, Sendable {
-    public var holder: String
-    public var reason: String
-    public init(holder: String, reason: String) {
-        self.holder = holder
-        self.reason = reason
-    }
 }
 
 public struct PlanInput: Sendable {

@@ -25,7 +25,7 @@ public enum Planner {
 }
 
 /// The plan of one app.
-private struct AppPlanner {
+struct AppPlanner {
     let app: DesiredApp
     let input: PlanInput
     let containers: [ManagedContainer]
@@ -36,6 +36,8 @@ private struct AppPlanner {
     var isSettled = false
     /// Set when a step that later ones build on cannot be done now.
     var isStalled = false
+    /// Off for a release that only stands in for one that is held back.
+    var cleansUp = true
 
     init(app: DesiredApp, containers: [ManagedContainer], input: PlanInput) {
         self.app = app
@@ -58,6 +60,7 @@ private struct AppPlanner {
     }
 
     mutating func run() {
+        if let program = app.target.release.agent { return planAgent(program) }
         let specs: ReleaseSpecs
         do throws(AgentError) {
             specs = try ReleaseSpecs(app.target, layout: input.layout)
@@ -69,12 +72,15 @@ private struct AppPlanner {
             return giveUp(.restartedTooOften(times: app.trialStarts))
         }
         if app.phase == .degraded { block(.degraded(detail: app.detail)) }
-        prepare(specs)
+        let hold = app.phase == .candidate && !hasBegun(specs) ? input.holds[app.app] : nil
+        prepare(specs, isHeld: hold != nil)
         // Everything prepared is observed before anything is made from it.
-        guard steps.isEmpty, !isStalled else { return }
-        if app.phase == .candidate, let hold = input.holds[app.app] {
-            return block(.held(by: hold.holder, reason: hold.reason))
+        guard steps.isEmpty else { return }
+        if let hold {
+            wait(for: hold)
+            return keepPrevious()
         }
+        guard !isStalled else { return }
         create(specs)
         guard steps.isEmpty, !isStalled else { return }
         switchOver(specs)
@@ -82,23 +88,53 @@ private struct AppPlanner {
         conclude(specs)
     }
 
+    // MARK: Holding back
+
+    /// Says what holds the candidate back, and has the plan made again when that ends by itself.
+    mutating func wait(for hold: Hold) {
+        let seconds = hold.secondsLeft.map { UInt64(min(max(0, $0), 86_400)) }
+        block(.held(hold), retryAfter: seconds.map { $0 * 1_000_000_000 })
+    }
+
+    /// A container that only the candidate has was started: stopping half way would be worse than going on.
+    private func hasBegun(_ specs: ReleaseSpecs) -> Bool {
+        let before = app.previous.flatMap { try? ReleaseSpecs($0, layout: input.layout) }
+        let kept = Set((before?.containers.values).map { $0.map(\.name) } ?? [])
+        return specs.containers.values.contains { spec in
+            !kept.contains(spec.name) && container(of: spec).map { $0.startedAt > 0 || isAlive($0) } == true
+        }
+    }
+
+    /// While a candidate is held back, the release before it is kept as a committed one is, but for the clean-up,
+    /// which would take away what was prepared.
+    private mutating func keepPrevious() {
+        guard let previous = app.previous else { return }
+        var standIn = AppPlanner(
+            app: DesiredApp(app: app.app, target: previous, phase: .committed), containers: containers, input: input)
+        standIn.cleansUp = false
+        standIn.run()
+        steps += standIn.steps
+        blocked += standIn.blocked
+        if let wake = standIn.wakeAfter { wakeAfter = min(wakeAfter ?? .max, wake) }
+    }
+
     // MARK: Emitting
 
-    private mutating func block(_ reason: Blocked.Reason, retryAfter delay: UInt64? = nil) {
+    mutating func block(_ reason: Blocked.Reason, retryAfter delay: UInt64? = nil) {
         let seconds = delay.map { Int($0 / 1_000_000_000) + 1 }
         blocked.append(Blocked(app: app.app, reason: reason, retryInSeconds: seconds))
         if let delay { wakeAfter = min(wakeAfter ?? .max, delay) }
     }
 
     /// The candidate has failed: nothing else is done in this plan.
-    private mutating func giveUp(_ failure: TrialFailure) {
+    mutating func giveUp(_ failure: TrialFailure) {
         guard app.phase == .candidate else { return }
         steps = [.fail(failure)]
         isStalled = true
     }
 
     /// Adds a step unless it failed and waits for its next try, or has used up a candidate's patience.
-    private mutating func emit(_ step: Step) {
+    mutating func emit(_ step: Step) {
         guard !isStalled else { return }
         guard let failure = input.failures[app.app]?[step.key] else { return steps.append(step) }
         let spent = failure.failure.disposition == .final || failure.attempts >= input.policy.stepAttempts
@@ -118,7 +154,7 @@ private struct AppPlanner {
 
     // MARK: Prepare: files, networks, volumes, images
 
-    private mutating func prepare(_ specs: ReleaseSpecs) {
+    private mutating func prepare(_ specs: ReleaseSpecs, isHeld: Bool) {
         for file in specs.files.sorted(by: { $0.name < $1.name }) where !input.observed.soundFiles.contains(file) {
             emit(.writeFile(file))
         }
@@ -126,10 +162,10 @@ private struct AppPlanner {
         for network in specs.networks where !networks.contains(network.name) { emit(.createNetwork(network)) }
         let volumes = Set(input.observed.volumes.map(\.name))
         for volume in specs.volumes where !volumes.contains(volume.name) { emit(.createVolume(volume)) }
-        prepareImages(specs)
+        prepareImages(specs, isHeld: isHeld)
     }
 
-    private mutating func prepareImages(_ specs: ReleaseSpecs) {
+    private mutating func prepareImages(_ specs: ReleaseSpecs, isHeld: Bool) {
         let release = app.target.release
         var missing: [(manifest: String, image: Release.Image)] = []
         for (manifest, image) in release.images.sorted(by: { $0.key < $1.key })
@@ -151,6 +187,8 @@ private struct AppPlanner {
         // What frees memory or disk first is loaded last, when all else is safe in the engine.
         let early = missing.filter { !stopsFirst($0.manifest) }
         if early.isEmpty {
+            // Making room stops what runs.
+            if isHeld { return }
             for entry in missing where makeRoom(for: entry.manifest, specs) { return }
         }
         for entry in early.isEmpty ? missing : early {
@@ -177,11 +215,6 @@ private struct AppPlanner {
 
     /// Emits the stops (and removals) that a service's strategy wants before the load; false when there is nothing to do.
     private mutating func makeRoom(for manifest: String, _ specs: ReleaseSpecs) -> Bool {
-        if app.phase == .candidate, let hold = input.holds[app.app] {
-            block(.held(by: hold.holder, reason: hold.reason))
-            isStalled = true
-            return true
-        }
         let before = steps.count
         for (name, service) in app.target.release.services.sorted(by: { $0.key < $1.key })
         where service.image == manifest {
@@ -353,7 +386,7 @@ private struct AppPlanner {
         isSettled = allUp
         switch app.phase {
         case .candidate, .degraded: awaitStability(allUp: allUp)
-        case .committed: cleanUp(specs, allUp: allUp)
+        case .committed: if cleansUp { cleanUp(specs, allUp: allUp) }
         }
     }
 
@@ -381,7 +414,7 @@ private struct AppPlanner {
         text.split(whereSeparator: \.isNewline).first.map { String($0.prefix(200)) } ?? ""
     }
 
-    private mutating func awaitStability(allUp: Bool) {
+    mutating func awaitStability(allUp: Bool) {
         guard allUp else {
             trial?.upSince = nil
             return

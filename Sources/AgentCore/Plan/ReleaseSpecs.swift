@@ -114,6 +114,10 @@ public struct ReleaseSpecs: Sendable {
             keys.append(key)
             binds.append(ContainerSpec.FileBind(source: layout.path(key), target: mount.target))
         }
+        if service.locks {
+            let directory = layout.lockDirectory(LockingService(app: release.app, service: name))
+            binds.append(ContainerSpec.FileBind(source: directory, target: LockingService.containerDirectory))
+        }
         var mounts = service.mounts
         for index in mounts.indices where mounts[index].kind == .volume {
             guard let source = mounts[index].source else { continue }

@@ -18,6 +18,10 @@ public enum Step: Hashable, Sendable {
     case removeContainer(String, service: String)
     case removeNetwork(String)
     case removeImage(tag: String)
+    /// Puts another program of the agent itself on trial; the process makes way for it afterwards.
+    case switchAgent(Release.AgentProgram, version: String)
+    /// The agent's program on trial stays.
+    case confirmAgent
     /// Makes the candidate the release to come back to.
     case commit
     /// Gives the candidate up: the release before becomes the target, or the app is degraded.
@@ -39,6 +43,8 @@ public enum Step: Hashable, Sendable {
         case .removeContainer(let id, _): "remove-container \(id)"
         case .removeNetwork(let name): "remove-network \(name)"
         case .removeImage(let tag): "remove-image \(tag)"
+        case .switchAgent(let program, _): "switch-agent \(program.binary.digest)"
+        case .confirmAgent: "confirm-agent"
         case .commit: "commit"
         case .fail: "fail"
         }
@@ -58,6 +64,7 @@ extension Step: CustomStringConvertible {
         switch self {
         case .loadImage(let image, _): "load image \(image.reference) (\(image.config.digest.short))"
         case .createContainer(let spec): "create container \(spec.name)"
+        case .switchAgent(let program, let version): "switch to agent \(version) (\(program.binary.digest.short))"
         case .fail(let failure): "give up: \(failure)"
         case .writeFile(let file): "write \(file.secret ? "secret" : "config") file \(file.blob.digest.short)"
         default: key
@@ -74,6 +81,8 @@ public enum TrialFailure: Hashable, Sendable {
     case notHealthyInTime(service: String, seconds: Int)
     case dependencyNotInTime(service: String, dependency: String, seconds: Int)
     case restartedTooOften(times: Int)
+    /// The new agent did not come up, and the one before it did.
+    case agentReturned(reason: String)
 
     /// Stable, for the journal and scripts.
     public var code: String {
@@ -85,6 +94,7 @@ public enum TrialFailure: Hashable, Sendable {
         case .notHealthyInTime: "trial.not-healthy-in-time"
         case .dependencyNotInTime: "trial.dependency-not-in-time"
         case .restartedTooOften: "trial.restarted-too-often"
+        case .agentReturned: "trial.agent-returned"
         }
     }
 }
@@ -105,6 +115,7 @@ extension TrialFailure: CustomStringConvertible {
             "service \(service) waited more than \(seconds) s for \(dependency)"
         case .restartedTooOften(let times):
             "the agent or the device restarted \(times) times during the trial"
+        case .agentReturned(let reason): "the new agent was given up: \(reason)"
         }
     }
 }

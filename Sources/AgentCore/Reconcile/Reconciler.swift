@@ -36,10 +36,18 @@ public actor Reconciler {
         public var clock: SystemClock
         public var logger: Logger
         public var heartbeat: Heartbeat
+        public var selfUpdate: SelfUpdate?
+        public var gate: UpdateGate
+        /// The kernel's name of this boot.
+        public var boot: String
+        /// Keeps the sockets of the services that may take locks.
+        public var lockSockets: @Sendable (Set<LockingService>) async -> Void
 
         public init(
             journal: Journal, engine: any ContainerEngine, content: ReleaseContent, fileSystem: FileSystem,
-            layout: StateLayout, clock: SystemClock, logger: Logger, heartbeat: Heartbeat
+            layout: StateLayout, clock: SystemClock, logger: Logger, heartbeat: Heartbeat,
+            selfUpdate: SelfUpdate? = nil, gate: UpdateGate = UpdateGate(), boot: String = "",
+            lockSockets: @escaping @Sendable (Set<LockingService>) async -> Void = { _ in }
         ) {
             self.journal = journal
             self.engine = engine
@@ -49,6 +57,28 @@ public actor Reconciler {
             self.clock = clock
             self.logger = logger
             self.heartbeat = heartbeat
+            self.selfUpdate = selfUpdate
+            self.gate = gate
+            self.boot = boot
+            self.lockSockets = lockSockets
+        }
+    }
+
+    /// How this agent replaces its own program.
+    public struct SelfUpdate: Sendable {
+        public var slots: AgentSlots
+        /// Starts that a new program has to come up healthy.
+        public var starts: Int
+        /// Seconds for each.
+        public var window: Int
+        /// Asks the process to end and start the program that the slots name.
+        public var restart: @Sendable () -> Void
+
+        public init(slots: AgentSlots, starts: Int, window: Int, restart: @escaping @Sendable () -> Void) {
+            self.slots = slots
+            self.starts = starts
+            self.window = window
+            self.restart = restart
         }
     }
 
@@ -63,7 +93,6 @@ public actor Reconciler {
     private var fileMemory = ConfigFiles.Memory()
     private var memory = PlanMemory()
     private var failures: [String: [String: StepFailure]] = [:]
-    private var holds: [String: Hold] = [:]
     private var begunTrials: Set<Digest> = []
     private var engineAttempts = 0
     private var journalAttempts = 0
@@ -126,11 +155,7 @@ public actor Reconciler {
 
     public func currentReport() -> ReconcilerReport { report }
 
-    /// Keeps candidates of an app from being applied; nil lifts it.
-    public func hold(_ app: String, _ hold: Hold?) {
-        holds[app] = hold
-        wake()
-    }
+    func noteLocks(_ locks: [UpdateLock]) { report.locks = locks }
 
     /// Looks, plans and acts until nothing can be done at present. Answers how long to wait.
     public func tick() async -> Duration {
@@ -153,6 +178,8 @@ public actor Reconciler {
             let desired = try await environment.journal.desired()
             try await beginTrials(desired)
             let observed = try await look(desired)
+            await environment.lockSockets(Self.locking(desired))
+            let holds = try await holds(on: desired, observed)
             let now = environment.clock.monotonic()
             let plan = Planner.plan(
                 PlanInput(
@@ -236,15 +263,19 @@ public actor Reconciler {
         observed.volumes = try await engine.volumes()
         try await environment.journal.observe(observed.containers)
         observed.fingerprints = try await environment.journal.fingerprints()
-        for app in desired {
-            guard let specs = try? ReleaseSpecs(app.target, layout: environment.layout) else { continue }
+        // The release before too: it is kept while its successor is held back.
+        for pinned in desired.flatMap({ [$0.target, $0.phase == .candidate ? $0.previous : nil].compactMap { $0 } }) {
+            guard let specs = try? ReleaseSpecs(pinned, layout: environment.layout) else { continue }
             observed.soundFiles.formUnion(specs.files.filter { files.isSound($0, memory: &fileMemory) })
             let absent = Set(specs.containers.values.map(\.imageID).filter { observed.images[$0] == nil })
             guard !absent.isEmpty else { continue }
-            observed.missingBlobs[app.target.digest] = try await environment.content.missing(app.target.release, absent)
+            observed.missingBlobs[pinned.digest] = try await environment.content.missing(pinned.release, absent)
         }
         if case .answering(let version) = report.engine, let root = version.dataRoot {
             observed.engineFreeSpace = try? environment.fileSystem.freeSpace(root)
+        }
+        if desired.contains(where: { $0.target.release.agent != nil }) {
+            observed.agent = environment.selfUpdate?.slots.view()
         }
         report.containers = observed.containers
         report.lastLook = environment.clock.now()
@@ -269,6 +300,7 @@ public actor Reconciler {
             environment.heartbeat.beat()
             switch item.step {
             case .commit:
+                if app.target.release.agent != nil { try await confirmAgent() }
                 try await environment.journal.commit(item.app, app.target.digest)
                 environment.logger.notice("release committed", metadata: ["release": "\(app.target)"])
                 maintenanceDue = true
@@ -348,8 +380,37 @@ public actor Reconciler {
         case .removeContainer(let id, _): try await engine.removeContainer(id)
         case .removeNetwork(let name): try await engine.removeNetwork(name)
         case .removeImage(let tag): try await engine.removeImage(tag: tag)
+        case .switchAgent(let program, let version): try await switchAgent(program, version: version)
+        case .confirmAgent: try await confirmAgent()
         case .commit, .fail: return
         }
+    }
+
+    private func switchAgent(_ program: Release.AgentProgram, version: String) async throws {
+        guard let update = environment.selfUpdate else { return }
+        try await environment.journal.keepForReturn()
+        let content = environment.content
+        try update.slots.stage(program.binary, version: version, starts: update.starts, window: update.window) {
+            try content.stream(program.binary, $0)
+        }
+        environment.logger.notice(
+            "making way for another agent",
+            metadata: ["version": "\(version)", "program": "\(program.binary.digest.short)"])
+        update.restart()
+    }
+
+    /// The slots first: the journal then calls nothing committed that would not start again.
+    private func confirmAgent() async throws {
+        try environment.selfUpdate?.slots.confirm()
+        try await environment.journal.dropReturnCopy()
+    }
+
+    /// Refuses what would be lost if the agent on trial had to go.
+    public func refuseDuringTrial() throws(AgentError) {
+        guard environment.selfUpdate?.slots.isTrialPending == true else { return }
+        throw AgentError(
+            .agentOnTrial, "a new agent is on trial and takes nothing before it is confirmed",
+            hint: "try again in a moment; see: holdfast-agent status")
     }
 
     private func load(_ image: Release.Image, tag: String) async throws {

@@ -17,5 +17,7 @@ public struct ReconcilerReport: Sendable {
     public var lastLook: Timestamp?
     /// Why the journal cannot be read or written; nil when it can.
     public var journalTrouble: String?
+    /// Locks that hold, whether or not something waits for them.
+    public var locks: [UpdateLock] = []
     public init() {}
 }

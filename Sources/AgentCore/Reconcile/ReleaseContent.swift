@@ -14,6 +14,8 @@ public struct ReleaseContent: Sendable {
     public var prune: @Sendable (_ kept: Set<Digest>) async throws -> Int64
     /// Removes what interrupted writes left.
     public var clearStaging: @Sendable () async throws -> Void
+    /// Hands a large blob over piece by piece, its digest checked at the end.
+    public var stream: @Sendable (_ blob: Release.Blob, _ each: (UnsafeRawBufferPointer) throws -> Void) throws -> Void
 
     public init(
         missing: @escaping @Sendable (_ release: Release, _ images: Set<Digest>) async throws -> [Digest],
@@ -21,13 +23,18 @@ public struct ReleaseContent: Sendable {
             @escaping @Sendable (_ image: Release.Image, _ present: Set<Digest>) async throws -> PullSequence<[UInt8]>,
         read: @escaping @Sendable (_ blob: Release.Blob) async throws -> [UInt8],
         prune: @escaping @Sendable (_ kept: Set<Digest>) async throws -> Int64,
-        clearStaging: @escaping @Sendable () async throws -> Void = {}
+        clearStaging: @escaping @Sendable () async throws -> Void = {},
+        stream:
+            @escaping @Sendable (_ blob: Release.Blob, _ each: (UnsafeRawBufferPointer) throws -> Void) throws -> Void = {
+                blob, _ in throw AgentError(.missingContent, "blob \(blob.digest.short) is not here")
+            }
     ) {
         self.missing = missing
         self.archive = archive
         self.read = read
         self.prune = prune
         self.clearStaging = clearStaging
+        self.stream = stream
     }
 }
 
@@ -48,6 +55,7 @@ extension Release {
             for layer in image.layers { add(layer.blob) }
         }
         for file in files.sorted(by: { $0.key < $1.key }).map(\.value) { add(file.blob) }
+        if let agent { add(agent.binary) }
         return blobs
     }
 }

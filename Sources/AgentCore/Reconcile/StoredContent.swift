@@ -1,3 +1,4 @@
+import Archive
 import Base
 import Model
 import OCI
@@ -29,7 +30,8 @@ extension ReleaseContent {
                 try store.prune(keeping: kept).reduce(Int64(0)) { $0 + $1.size } + store.layers.prune(keeping: kept)
             },
             // What was begun of a layer stays: an import goes on with it, or removes it.
-            clearStaging: { try store.clearStaging() })
+            clearStaging: { try store.clearStaging() },
+            stream: { blob, each in try store.reader(blob).forEachChunk(each) })
     }
 }
 

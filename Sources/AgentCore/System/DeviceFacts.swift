@@ -7,8 +7,11 @@ public enum DeviceFacts {
     /// The day this source was released, 2026-11-01: no earlier time can be right. The first time floor.
     public static let sourceDate = Timestamp(seconds: 1_793_491_200)
 
+    /// Version of this source; an agent that came as a release goes by the release's.
+    public static let version = "1.0.0"
+
     /// Abilities that a release may ask for.
-    public static let features: Set<String> = ["update-strategies-1", "config-files-1", "layered-load-1"]
+    public static let features: Set<String> = ["update-strategies-1", "config-files-1", "layered-load-1", "self-update-1"]
 
     /// OCI architecture name.
     public static var architecture: String {
@@ -23,6 +26,14 @@ public enum DeviceFacts {
         #else
             "unknown"
         #endif
+    }
+
+    /// The kernel's name of this boot; empty where it cannot be told, and then every process counts as a boot.
+    public static func bootID(fileSystem: FileSystem = FileSystem()) -> String {
+        guard let file = try? ReadableFile(path: "/proc/sys/kernel/random/boot_id"),
+            let bytes = try? file.readAll(limit: 64)
+        else { return "" }
+        return String(decoding: bytes.prefix { $0 != 0x0A }, as: UTF8.self)
     }
 
     /// The clock and whether anything vouches for it.
