@@ -269,7 +269,8 @@ let package = Package(
         tests(
             "AgentCoreTests",
             [
-                "AgentCore", "AgentTestSupport", "Base", "DockerEngine", "HTTPTestSupport", "Model", "OCI", "SQLite",
+                "AgentCore", "AgentTestSupport", "Archive", "Base", "DockerEngine", "HTTPTestSupport", "Model", "OCI",
+                "SQLite",
                 "ServiceSupport", "Trust", logging, nioCore, nioPosix,
             ]),
         tests(

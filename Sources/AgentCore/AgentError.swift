@@ -37,6 +37,7 @@ public struct AgentError: CodedError, Equatable {
         case alreadyRunning = "already-running"
         /// A new program of the agent is being tried.
         case agentOnTrial = "on-trial"
+        case scrubRunning = "scrub-running"
         case tooManyLocks = "too-many-locks"
         case unknownLock = "unknown-lock"
         /// Nothing waits for a window.
@@ -64,7 +65,8 @@ public struct AgentError: CodedError, Equatable {
             .failure
         case .epochFloor: .notTrusted
         case .noSpace: .ioError
-        case .importRunning, .alreadyRunning, .agentOnTrial, .tooManyLocks, .windowClosed:
+        case .importRunning, .alreadyRunning, .agentOnTrial, .tooManyLocks, .windowClosed,
+            .scrubRunning:
             .temporaryFailure
         case .invalidRequest: .usage
         case .forbidden: .noPermission

@@ -20,7 +20,8 @@ struct RootCommand: AsyncParsableCommand {
         version: DeviceFacts.version,
         subcommands: [
             RunCommand.self, StatusCommand.self, WhyCommand.self, ImportCommand.self, ReleasesCommand.self,
-            InventoryCommand.self, RollbackCommand.self, UpdateNowCommand.self, LockCommand.self, LogsCommand.self,
+            InventoryCommand.self, RollbackCommand.self, UpdateNowCommand.self, LockCommand.self, ScrubCommand.self,
+            LogsCommand.self,
             ProvisionCommand.self, EnrolCommand.self, HubCommand.self, JournalCommand.self, ConfigCommand.self,
         ])
 }

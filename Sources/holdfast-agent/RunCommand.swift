@@ -33,7 +33,7 @@ struct RunCommand: AsyncParsableCommand {
         let clock = surroundings.clock
         let logger = Logger(label: "holdfast-agent") { _ in JSONLogHandler(level: .init(config.logLevel), clock: clock)
         }
-        let fileSystem = FileSystem(monitor: surroundings.monitor)
+        let fileSystem = FileSystem(monitor: HangFile.monitor ?? surroundings.monitor)
         Launcher(layout: config.layout, fileSystem: fileSystem, logger: logger).start()
         let slots = AgentSlots(layout: config.layout, fileSystem: fileSystem, slot: Launcher.slot)
         let restart = RestartRequest()
@@ -75,10 +75,17 @@ struct RunCommand: AsyncParsableCommand {
         let hub = HubWiring(
             config: config, fileSystem: fileSystem, journal: journal, importer: importer, reconciler: reconciler,
             store: store, eventLoops: eventLoops, clock: clock, logger: logger)
+        // Of its own: a scrub holds its thread up on purpose.
+        let scrubThreads = NIOThreadPool(numberOfThreads: 1)
+        scrubThreads.start()
+        let scrubber = Scrubber(
+            journal: journal, reconciler: reconciler, store: store, engine: engine,
+            export: { try await client.saveImage($0.description, consume: $1) }, threads: scrubThreads, clock: clock,
+            logger: logger, budget: config.scrubBytesPerSecond)
         let service = AgentService(
             journal: journal, reconciler: reconciler, importer: importer, engine: engine, config: config,
             condition: condition, openSource: { try ImportSource(bundle: $0) }, buildTime: DeviceFacts.sourceDate,
-            hub: hub.control, logger: logger)
+            hub: hub.control, logger: logger, scrubber: scrubber)
         lockHandler.set(service)
         try fileSystem.makeDirectories(Path.parent(config.socketPath), op: "agent.socket")
         let server = LocalServer(
@@ -91,6 +98,10 @@ struct RunCommand: AsyncParsableCommand {
         let trial = AgentTrial(
             slots: slots, reconciler: reconciler, socketPath: config.socketPath, clock: clock, threads: threads,
             logger: logger)
+        let guardian = HangGuard(heartbeat: heartbeat, patience: UInt64(config.watchdogSeconds) * 1_000_000_000) {
+            logger.critical("the reconciler hangs, the agent ends itself", metadata: ["status": "70"])
+        }
+        defer { withExtendedLifetime(guardian) {} }
         let watcher = EngineWatcher(engine: engine, reconciler: reconciler, clock: clock)
 
         let stop = StopSignals()
@@ -110,6 +121,7 @@ struct RunCommand: AsyncParsableCommand {
             group.addTask { await stop.wait() }
             group.addTask { await restart.wait() }
             group.addTask { await trial.run() }
+            group.addTask { await scrubber.repeatedly(every: config.scrubHours) }
             // The watchdog's task ends at once where nothing watches; the end of any other is the agent's.
             defer { group.cancelAll() }
             while try await group.next() != nil {
@@ -123,6 +135,7 @@ struct RunCommand: AsyncParsableCommand {
         await client.shutdown()
         await hub.shutDown()
         try? await threads.shutdownGracefully()
+        try? await scrubThreads.shutdownGracefully()
         try? await eventLoops.shutdownGracefully()
         withExtendedLifetime(lock) {}
         if restart.isRaised, !stop.isRaised { Launcher.restart() }

@@ -2,6 +2,7 @@ import AgentTestSupport
 import Base
 import Model
 import TestSupport
+import Trust
 import Testing
 
 @testable import AgentCore

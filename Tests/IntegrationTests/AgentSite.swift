@@ -35,7 +35,7 @@ final class AgentSite: Sendable {
                 """
                 { "stateDirectory": "\(folder.file("state"))", "socket": { "path": "\(folder.file("agent.sock"))" },
                   "engine": { "socket": "\(engine.socketPath)", "reserveBytes": 0 },
-                  "store": { "reserveBytes": 0 }, "reconcile": { "tickSeconds": 1, "trialStarts": 50 },
+                  "store": { "reserveBytes": 0 }, "reconcile": { "tickSeconds": 1, "trialStarts": 50, "watchdogSeconds": 15 },
                   "selfUpdate": { "starts": 3, "windowSeconds": 10 } }
                 """.utf8), op: "test")
         try FileSystem().replace(
@@ -100,13 +100,14 @@ final class AgentSite: Sendable {
 
     func stick(_ version: String) -> String { folder.file("stick-\(version)") }
 
-    func spawn(_ prefix: [String] = []) throws -> ChildProcess {
-        try ChildProcess(prefix + [agentPath, "run", "--config", folder.file("agent.json")])
+    func spawn(_ prefix: [String] = [], environment: [String: String] = [:]) throws -> ChildProcess {
+        try ChildProcess(
+            prefix + [agentPath, "run", "--config", folder.file("agent.json")], environment: environment)
     }
 
     /// Starts the daemon; `prefix` is a command that runs it.
-    func start(_ prefix: [String] = []) async throws -> ChildProcess {
-        let child = try spawn(prefix)
+    func start(_ prefix: [String] = [], environment: [String: String] = [:]) async throws -> ChildProcess {
+        let child = try spawn(prefix, environment: environment)
         let deadline = ContinuousClock.now + .seconds(60)
         while ContinuousClock.now < deadline {
             // Status 1 is an answer too: the agent runs, and not all is well yet.

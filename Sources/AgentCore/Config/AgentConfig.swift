@@ -1,4 +1,5 @@
 import Base
+import Model
 import ServiceSupport
 
 /// What `holdfast-agent run --config FILE` reads: one JSON object, every field optional.
@@ -24,6 +25,8 @@ public struct AgentConfig: Hashable, Sendable {
     public var trialStarts = 5
     public var watchdogSeconds = 600
     public var prune = true
+    public var scrubHours = 168
+    public var scrubBytesPerSecond: Int64 = 4 << 20
     public var windows = MaintenanceWindows()
     public var opensWithoutClock = false
     public var selfUpdateStarts = 3
@@ -100,9 +103,15 @@ extension AgentConfig: ServiceConfig {
             help:
                 "Times that the agent or the device may restart during the trial of one release before it is given up."),
         ConfigOption(
-            path: ["reconcile", "watchdogSeconds"], kind: .integer(\.watchdogSeconds, 60...86_400),
-            help: "Seconds without progress after which the agent stops answering systemd's watchdog, which restarts "
-                + "it. Workloads do not notice."),
+            path: ["reconcile", "watchdogSeconds"], kind: .integer(\.watchdogSeconds, 10...86_400),
+            help: "Seconds without progress of the reconciler after which the agent ends itself with status 70 and stops "
+                + "answering systemd's watchdog; whatever started it starts it again. Workloads do not notice."),
+        ConfigOption(
+            path: ["scrub", "intervalHours"], kind: .integer(\.scrubHours, 0...8_784),
+            help: "Hours between two scrubs, which compare store and engine with what was signed. 0 switches them off."),
+        ConfigOption(
+            path: ["scrub", "bytesPerSecond"], kind: .size(\.scrubBytesPerSecond, 0...(1 << 40)),
+            help: "Bytes that a scrub reads in a second at most; 0 for no limit."),
         ConfigOption(
             path: ["windows", "timeZone"], kind: .text(\.windows.timeZone),
             help: "Time zone of the windows, by its name in the time zone database: Europe/Berlin."),

@@ -138,6 +138,12 @@ extension AgentService {
                     blocked.code, blocked.description, hint: blocked.hint, app: blocked.app,
                     retry: blocked.retryInSeconds, progress: blocked.isProgress))
         }
+        for finding in await scrubber?.last?.findings ?? [] where finding.repairedFrom == nil {
+            reasons.append(
+                Self.reason(
+                    "scrub.\(finding.kind.rawValue)", "\(finding.digest.short) of \(finding.of): \(finding.detail)",
+                    hint: "holdfast-agent scrub --from BUNDLE --restart", app: ""))
+        }
         for release in try await journal.releases() where release.role == .failed {
             reasons.append(
                 Self.reason(

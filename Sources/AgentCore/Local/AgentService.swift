@@ -16,6 +16,7 @@ public struct AgentService: Sendable {
     let journal: Journal
     let reconciler: Reconciler
     let importer: Importer
+    let scrubber: Scrubber?
     let engine: any ContainerEngine
     let config: AgentConfig
     let condition: JournalCondition
@@ -27,12 +28,13 @@ public struct AgentService: Sendable {
     public init(
         journal: Journal, reconciler: Reconciler, importer: Importer, engine: any ContainerEngine,
         config: AgentConfig, condition: JournalCondition, openSource: @escaping SourceOpener, buildTime: Timestamp,
-        hub: HubControl? = nil, logger: Logger
+        hub: HubControl? = nil, logger: Logger, scrubber: Scrubber? = nil
     ) {
         self.hub = hub
         self.journal = journal
         self.reconciler = reconciler
         self.importer = importer
+        self.scrubber = scrubber
         self.engine = engine
         self.config = config
         self.condition = condition
@@ -59,6 +61,9 @@ public struct AgentService: Sendable {
         case ("POST", "/v1/locks/override"):
             try mayChange(request)
             return .document(try await overrideLocks(request))
+        case ("POST", "/v1/scrub"):
+            try mayChange(request)
+            return .stream(try startScrub(request))
         case ("POST", "/v1/update-now"):
             try mayChange(request)
             return .document(try await updateNow(request))

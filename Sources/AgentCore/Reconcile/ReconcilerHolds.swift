@@ -27,6 +27,11 @@ extension Reconciler {
         return holds
     }
 
+    /// Whether a service may be restarted without being asked: no lock holds and the device's window is open.
+    public func mayDisturb() async throws -> Bool {
+        try await environment.journal.locks(at: bootClock).isEmpty && environment.gate.hold(.apply, of: nil) == nil
+    }
+
     /// The services, of releases present and before, whose containers may take locks.
     static func locking(_ desired: [DesiredApp]) -> Set<LockingService> {
         var services: Set<LockingService> = []

@@ -1,4 +1,6 @@
 import Base
+import Dispatch
+import Glibc
 import ServiceSupport
 
 /// Answers systemd's watchdog for as long as the reconciler makes progress.
@@ -27,4 +29,31 @@ public struct Watchdog: Sendable {
             do { try await clock.sleep(.nanoseconds(Int64(interval / 2))) } catch { return }
         }
     }
+}
+
+/// Ends the process when the reconciler hangs, whoever watches it from outside.
+///
+/// Looks from a thread of its own: a reconciler that blocks its thread may block all that tasks run on. The process is
+/// left as after a power cut, which is what the journal is made for.
+public final class HangGuard: Sendable {
+    /// Exit status of a process that found itself hanging.
+    public static let exitStatus = ExitStatus.software
+
+    // Kept alive and never touched again; Dispatch's own types are safe from any thread.
+    nonisolated(unsafe) private let timer: any DispatchSourceTimer
+
+    /// - Parameter patience: nanoseconds without progress.
+    public init(heartbeat: Heartbeat, patience: UInt64, report: @escaping @Sendable () -> Void) {
+        timer = DispatchSource.makeTimerSource(queue: DispatchQueue(label: "holdfast.hang-guard"))
+        let interval = max(1, Int(patience / 8_000_000_000))
+        timer.schedule(deadline: .now() + .seconds(interval), repeating: .seconds(interval), leeway: .seconds(1))
+        timer.setEventHandler {
+            guard heartbeat.age >= patience else { return }
+            report()
+            _exit(Self.exitStatus.rawValue)
+        }
+        timer.activate()
+    }
+
+    deinit { timer.cancel() }
 }
