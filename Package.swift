@@ -181,8 +181,10 @@ let package = Package(
         hubLibrary(
             "HubDevices",
             [
-                "Base", "Model", "Archive", "Trust", "WireGuard", "TransparencyLog", "HubProtocol", "HubHTTP", "HubCore", "HubStore",
-                "HubTokens", "HubEnrolment", "HubReports", "HubAudit", logging, nioCore, nioHTTP1, nioConcurrencyHelpers,
+                "Base", "Model", "Archive", "Trust", "WireGuard", "TransparencyLog", "HubProtocol", "HubHTTP",
+                "HubCore", "HubStore",
+                "HubTokens", "HubEnrolment", "HubReports", "HubAudit", logging, nioCore, nioHTTP1,
+                nioConcurrencyHelpers,
             ]),
 
         hubLibrary(
@@ -202,7 +204,8 @@ let package = Package(
         hubLibrary(
             "HubServer",
             [
-                "Base", "Model", "COpenSSL", "ServiceSupport", "Trust", "WireGuard", "TransparencyLog", "HubProtocol", "HubHTTP",
+                "Base", "Model", "COpenSSL", "ServiceSupport", "Trust", "WireGuard", "TransparencyLog", "HubProtocol",
+                "HubHTTP",
                 "HubCore",
                 "HubStore", "HubTokens", "HubEnrolment", "HubReleases", "HubAudit", "HubDevices", "HubTunnel", "HubManagement",
                 "OCI", logging,

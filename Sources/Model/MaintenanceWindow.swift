@@ -75,7 +75,8 @@ public struct MaintenanceWindow: Hashable, Sendable {
             } else {
                 let ends = halves[0].split(separator: "-", omittingEmptySubsequences: false)
                 guard ends.count <= 2, let first = number(ends[0], names),
-                    let last = ends.count == 2 ? number(ends[1], names) : (halves.count == 2 ? range.upperBound : first),
+                    let last = ends.count == 2
+                        ? number(ends[1], names) : (halves.count == 2 ? range.upperBound : first),
                     range.contains(first), range.contains(last), first <= last
                 else { return nil }
                 bounds = first...last
@@ -87,7 +88,9 @@ public struct MaintenanceWindow: Hashable, Sendable {
 
     private static func number(_ text: Substring, _ names: [String: Int]) -> Int? {
         if let named = names[text.lowercased()] { return named }
-        guard (1...2).contains(text.utf8.count), text.utf8.allSatisfy({ (0x30...0x39).contains($0) }) else { return nil }
+        guard (1...2).contains(text.utf8.count), text.utf8.allSatisfy({ (0x30...0x39).contains($0) }) else {
+            return nil
+        }
         return Int(text)
     }
 

@@ -50,6 +50,8 @@ extension Release {
         let ordered = images.keys.sorted().compactMap { images[$0] }
         let small = ordered.flatMap { [$0.manifest, $0.config] }
         let configured = files.keys.sorted().compactMap { files[$0]?.blob } + [agent?.binary].compactMap { $0 }
-        return (small + configured + ordered.flatMap { $0.layers.map(\.blob) }).filter { seen.insert($0.digest).inserted }
+        return (small + configured + ordered.flatMap { $0.layers.map(\.blob) }).filter {
+            seen.insert($0.digest).inserted
+        }
     }
 }

@@ -29,7 +29,9 @@ struct AgentTrial: Sendable {
 
     private func isHealthy() async -> Bool {
         let report = await reconciler.currentReport()
-        guard case .answering = report.engine, report.lastLook != nil, report.journalTrouble == nil else { return false }
+        guard case .answering = report.engine, report.lastLook != nil, report.journalTrouble == nil else {
+            return false
+        }
         let client = LocalClient(path: socketPath)
         // The client blocks, and the answer needs the threads that tasks run on.
         return (try? await threads.runIfActive { try client.document("GET", "/v1/status") }) != nil

@@ -109,6 +109,8 @@ struct UpdateNowCommand: AsyncParsableCommand {
     func run() async throws {
         let answer = try options.client.document(
             "POST", "/v1/update-now", body: app.map { ["app": .string($0)] } ?? [:])
-        options.console.result(answer) { "\(answer["app"]?.string ?? "") \(answer["version"]?.string ?? "") goes on now" }
+        options.console.result(answer) {
+            "\(answer["app"]?.string ?? "") \(answer["version"]?.string ?? "") goes on now"
+        }
     }
 }

@@ -32,7 +32,8 @@ struct StatusCommand: AsyncParsableCommand {
             let slot = agent["slot"]?.string ?? ""
             var words = "\(agent["version"]?.string ?? "") (\(slot == "installed" ? slot : "slot \(slot)"))"
             if let trial = agent["trial"] {
-                words += ", \(trial["version"]?.string ?? "") on trial, start \(trial["starts"]?.integer ?? 0) of "
+                words +=
+                    ", \(trial["version"]?.string ?? "") on trial, start \(trial["starts"]?.integer ?? 0) of "
                     + "\(trial["limit"]?.integer ?? 0)"
             }
             lines.append("agent    \(words)")

@@ -77,7 +77,9 @@ import Testing
         let slots = slots(folder)
         try stage(old, slots)
         try slots.confirm()
-        for bytes in [Array("{".utf8), [], [0xFF], Array("{\"schema\":2}".utf8), Array("{\"schema\":1,\"trial\":{}}".utf8)] {
+        for bytes in [
+            Array("{".utf8), [], [0xFF], Array("{\"schema\":2}".utf8), Array("{\"schema\":1,\"trial\":{}}".utf8),
+        ] {
             try FileSystem().replace(folder.file("state/agent/slots.json"), with: bytes, op: "test")
             #expect(try slots.choose() == .installed)
         }
@@ -95,7 +97,7 @@ import Testing
     }
 
     /// Whatever durable operation is the last, what starts next is a whole program, old or new.
-    @Test(arguments: [FaultPlan.Fault.kill, .tear, .fail(errno: ENOSPC)])
+    @Test(arguments: [FaultPlan.Fault.kill, .fail(errno: EIO), .fail(errno: ENOSPC)])
     func aCutAtAnyOperationLeavesAWholeProgram(_ fault: FaultPlan.Fault) throws {
         var index = 0
         while true {
@@ -170,7 +172,8 @@ import Testing
 
     @Test func anotherProgramIsSwitchedToAndTheRightOneCommitted() throws {
         let target = try app()
-        #expect(plan([target], .init(running: .sha256([0]))).steps.map(\.step) == [.switchAgent(program, version: "2.0.0")])
+        #expect(
+            plan([target], .init(running: .sha256([0]))).steps.map(\.step) == [.switchAgent(program, version: "2.0.0")])
         #expect(plan([target], .init(running: .sha256([0]), isRestarting: true)).steps.isEmpty)
         let own = program.binary.digest
         #expect(plan([target], .init(running: own, isOnTrial: true, isHealthy: false)).steps.isEmpty)

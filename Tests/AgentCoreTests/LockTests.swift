@@ -47,7 +47,9 @@ import Testing
     @Test func aRebootNeitherEndsNorRestartsALock() async throws {
         try await take("me", for: 1_000, at: at(5_000))
         // Looks along the way note what was spent.
-        for second in stride(from: UInt64(5_000), through: 5_600, by: 10) { _ = try await journal.locks(at: at(second)) }
+        for second in stride(from: UInt64(5_000), through: 5_600, by: 10) {
+            _ = try await journal.locks(at: at(second))
+        }
         let left = try #require(try await journal.locks(at: at(3, boot: "second")).first?.secondsLeft)
         #expect((400...460).contains(left), "at most a twentieth, or a minute, is forgotten")
         #expect(try await journal.locks(at: at(470, boot: "second")).isEmpty)
@@ -92,7 +94,8 @@ import Testing
             }
         }
         #expect(throws: AgentError.self) {
-            try UpdateLock.Request(holder: "s", service: "s", reason: "why", lifetime: UpdateLock.serviceLifetimeLimit + 1)
+            try UpdateLock.Request(
+                holder: "s", service: "s", reason: "why", lifetime: UpdateLock.serviceLifetimeLimit + 1)
         }
     }
 
@@ -124,7 +127,9 @@ import Testing
     @Test(arguments: 1...60) func aHeldReleaseWaitsAndTheOneBeforeIsKept(_ seed: UInt64) async throws {
         var random = SeededGenerator(seed: seed)
         let world = PlanWorld()
-        let strategies: [Service.UpdateStrategy] = [.downloadThenKill, .killThenDownload, .deleteThenDownload, .handOver]
+        let strategies: [Service.UpdateStrategy] = [
+            .downloadThenKill, .killThenDownload, .deleteThenDownload, .handOver,
+        ]
         func release(_ version: String) -> Release {
             Releases.release(
                 version: version, ctr: version == "1.0.0" ? 1 : 2, services: ["a": "a-\(version)", "b": "b-\(version)"]
@@ -145,7 +150,8 @@ import Testing
             if random.chance(50) {
                 world.engine.kill(name)
             } else {
-                world.engine.update { state in state.entries = state.entries.filter { $0.value.container.name != name } }
+                world.engine.update { state in state.entries = state.entries.filter { $0.value.container.name != name }
+                }
             }
         }
         try await settle(world)
@@ -165,7 +171,9 @@ import Testing
     @Test(arguments: 1...60) func aHoldAtAnyStepLeavesSomethingWholeRunning(_ seed: UInt64) async throws {
         var random = SeededGenerator(seed: seed)
         let world = PlanWorld()
-        let strategies: [Service.UpdateStrategy] = [.downloadThenKill, .killThenDownload, .deleteThenDownload, .handOver]
+        let strategies: [Service.UpdateStrategy] = [
+            .downloadThenKill, .killThenDownload, .deleteThenDownload, .handOver,
+        ]
         func release(_ version: String) -> Release {
             Releases.release(
                 version: version, ctr: version == "1.0.0" ? 1 : 2, services: ["a": "a-\(version)", "b": "b-\(version)"]

@@ -21,7 +21,9 @@ import Testing
         let target = try #require(try await process.journal.desired().first?.target)
         for image in target.release.images.values {
             var bytes: [UInt8] = []
-            for try await chunk in try await ReleaseContent.stored(in: process.store).archive(image, []) { bytes += chunk }
+            for try await chunk in try await ReleaseContent.stored(in: process.store).archive(image, []) {
+                bytes += chunk
+            }
             archives[image.config.digest] = bytes
         }
         return archives
@@ -79,7 +81,9 @@ import Testing
         let process = try await running()
         let archives = try await exports(process)
         for blob in try process.store.list() { try spoil(blob.digest, process) }
-        let report = try await scrubber(process, archives).scrub(from: bench.lab.source().blobs, mayRestart: false) { _ in }
+        let report = try await scrubber(process, archives).scrub(from: bench.lab.source().blobs, mayRestart: false) {
+            _ in
+        }
         #expect(report.isSound, "\(report.findings)")
         #expect(report.findings.contains { $0.kind == .damagedBlob && $0.repairedFrom == "bundle" })
         #expect(try await isWhole(process))

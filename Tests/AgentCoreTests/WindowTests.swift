@@ -75,7 +75,9 @@ import Testing
             for seconds in stride(from: Int64(-1_000_000_000), to: 4_000_000_000, by: 312_345_678) {
                 let said = try await Command.run(
                     ["date", "-d", "@\(seconds)", "+%:::z"], environment: ["TZ": zone, "LC_ALL": "C"])
-                let parts = said.output.trimmingPrefix { "+-".contains($0) }.split(whereSeparator: { ":\n".contains($0) })
+                let parts = said.output.trimmingPrefix { "+-".contains($0) }.split(whereSeparator: {
+                    ":\n".contains($0)
+                })
                 let value = zip(parts, [3600, 60, 1]).reduce(0) { $0 + (Int($1.0) ?? 0) * $1.1 }
                 #expect(
                     rules.offset(at: seconds) == (said.output.hasPrefix("-") ? -value : value), "\(zone) \(seconds)")
@@ -93,8 +95,11 @@ import Testing
         var random = SystemRandomNumberGenerator()
         for _ in 0..<2_000 {
             var bytes = good
-            for _ in 0..<4 { bytes[Int.random(in: 0..<bytes.count, using: &random)] = UInt8.random(in: 0...255, using: &random) }
-            _ = TimeZoneRules(parsing: bytes)?.offset(at: Int64.random(in: -5_000_000_000...5_000_000_000, using: &random))
+            for _ in 0..<4 {
+                bytes[Int.random(in: 0..<bytes.count, using: &random)] = UInt8.random(in: 0...255, using: &random)
+            }
+            _ = TimeZoneRules(parsing: bytes)?.offset(
+                at: Int64.random(in: -5_000_000_000...5_000_000_000, using: &random))
         }
         for name in ["../../etc/passwd", "/etc/passwd", "Europe//Berlin", "", "Nowhere/Land", "."] {
             #expect(TimeZoneRules.load(name) == nil, "\(name)")

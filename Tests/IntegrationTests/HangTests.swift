@@ -20,7 +20,8 @@ struct HangTests {
         let before = try await site.containers()
         try FileSystem().replace(file, with: [], op: "test")
         // Something to note in the journal: the note is where it hangs.
-        let worker = try #require(try await site.engine.client.listContainers().first { $0.names.contains { $0.contains("worker") } })
+        let worker = try #require(
+            try await site.engine.client.listContainers().first { $0.names.contains { $0.contains("worker") } })
         try await site.engine.client.killContainer(worker.id)
         #expect(try await agent.wait(limit: .seconds(60)) == 70, "\(agent.errorOutput())")
         #expect(agent.errorOutput().contains("hangs"))

@@ -44,7 +44,8 @@ private final class Supervisor: Sendable {
     .serialized, .privateEngine, .enabled(if: PrivateEngine.isAvailable, PrivateEngine.skipMessage),
     .timeLimit(.minutes(6)))
 struct SelfUpdateTests {
-    private func publish(_ site: AgentSite, _ version: String, _ program: [UInt8], trailer: String? = nil) async throws {
+    private func publish(_ site: AgentSite, _ version: String, _ program: [UInt8], trailer: String? = nil) async throws
+    {
         let file = site.folder.file("agent-\(version)")
         if let trailer {
             // A program is the same with bytes behind its end, and has another digest.
@@ -89,7 +90,8 @@ struct SelfUpdateTests {
         let before = try await site.containers()
 
         try await publish(site, "1.1.0", [], trailer: "one")
-        let good = try await site.agent(["import", site.stick("agent-1.1.0"), "--wait", "--timeout", "90"], limit: .seconds(120))
+        let good = try await site.agent(
+            ["import", site.stick("agent-1.1.0"), "--wait", "--timeout", "90"], limit: .seconds(120))
         #expect(good.status == 0, "\(good.errorOutput)\(good.output)\(supervisor.errors())")
         #expect(try await version(site) == "1.1.0")
 
@@ -124,7 +126,7 @@ struct SelfUpdateTests {
             return false
         }
         let back = try await site.agent(["rollback", "--app", "holdfast-agent"])
-        try await eventually("1.1.0 is back: \(back.errorOutput)") { 
+        try await eventually("1.1.0 is back: \(back.errorOutput)") {
             _ = try await site.agent(["rollback", "--app", "holdfast-agent"])
             return try await version(site) == "1.1.0"
         }

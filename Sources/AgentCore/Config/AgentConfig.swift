@@ -104,7 +104,8 @@ extension AgentConfig: ServiceConfig {
                 "Times that the agent or the device may restart during the trial of one release before it is given up."),
         ConfigOption(
             path: ["reconcile", "watchdogSeconds"], kind: .integer(\.watchdogSeconds, 10...86_400),
-            help: "Seconds without progress of the reconciler after which the agent ends itself with status 70 and stops "
+            help:
+                "Seconds without progress of the reconciler after which the agent ends itself with status 70 and stops "
                 + "answering systemd's watchdog; whatever started it starts it again. Workloads do not notice."),
         ConfigOption(
             path: ["scrub", "intervalHours"], kind: .integer(\.scrubHours, 0...8_784),
@@ -117,7 +118,8 @@ extension AgentConfig: ServiceConfig {
             help: "Time zone of the windows, by its name in the time zone database: Europe/Berlin."),
         ConfigOption(
             path: ["windows", "download"], kind: .windows(\.windows.download),
-            help: "When releases may be fetched from a hub: minute, hour, day, month, weekday as cron has them, and how "
+            help:
+                "When releases may be fetched from a hub: minute, hour, day, month, weekday as cron has them, and how "
                 + "long (m, h, d), \"0 22 * * * 6h\". Empty: at any time. What a person brings is not held back."),
         ConfigOption(
             path: ["windows", "apply"], kind: .windows(\.windows.apply),

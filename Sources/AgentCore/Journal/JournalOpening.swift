@@ -35,9 +35,10 @@ extension Journal {
         _ layout: StateLayout, _ fileSystem: FileSystem, _ clock: SystemClock
     ) throws -> (journal: Journal, condition: JournalCondition) {
         // The copy for damage first, which is of the newer form too: after a power cut on the way it takes over.
-        try copyFile(layout.journalBeforeTrial, to: layout.journalBackup, fileSystem)
+        try copyFile(
+            layout.journalBeforeTrial, to: layout.journalBackup, by: unfinishedCopy(layout), fileSystem)
         let aside = try setAside(layout, fileSystem, as: "journal.newer")
-        try copyFile(layout.journalBeforeTrial, to: layout.journal, fileSystem)
+        try copyFile(layout.journalBeforeTrial, to: layout.journal, by: unfinishedJournal(layout), fileSystem)
         let journal = try Journal(
             connect(layout, fileSystem), layout: layout, fileSystem: fileSystem, clock: clock)
         return (journal, .returned(movedTo: aside))
@@ -58,7 +59,9 @@ extension Journal {
     /// Keeps the journal as it is for the agent that may come back, and drops that copy again.
     public func keepForReturn() throws {
         let temporary = layout.journalBeforeTrial + ".tmp"
-        for suffix in ["", "-wal", "-shm", "-journal"] { try fileSystem.unlink(temporary + suffix, op: "journal.backup") }
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            try fileSystem.unlink(temporary + suffix, op: "journal.backup")
+        }
         try fileSystem.makeDirectories(layout.agent, mode: 0o700, op: "journal.backup")
         try copy(to: layout.journalBeforeTrial, by: temporary)
     }
@@ -86,7 +89,7 @@ extension Journal {
         let copy = isSound(layout.journalBackup, fileSystem)
         if copy {
             // The copy is a whole file without a log beside it; it is streamed, not held in memory.
-            try copyFile(layout, fileSystem)
+            try copyFile(layout.journalBackup, to: layout.journal, by: unfinishedJournal(layout), fileSystem)
         }
         let database = try connect(layout, fileSystem)
         let journal = try Journal(database, layout: layout, fileSystem: fileSystem, clock: clock)
@@ -102,9 +105,10 @@ extension Journal {
         return problems.isEmpty
     }
 
-    private static func copyFile(_ layout: StateLayout, _ fileSystem: FileSystem) throws {
-        let input = try ReadableFile(path: layout.journalBackup)
-        let temporary = unfinishedJournal(layout)
+    private static func copyFile(
+        _ source: String, to destination: String, by temporary: String, _ fileSystem: FileSystem
+    ) throws {
+        let input = try ReadableFile(path: source)
         let output = try fileSystem.create(temporary, mode: 0o600, truncate: true, op: "journal.restore")
         var offset: Int64 = 0
         while true {
@@ -114,7 +118,7 @@ extension Journal {
             offset += Int64(bytes.count)
         }
         try output.sync()
-        try fileSystem.rename(temporary, to: layout.journal, op: "journal.restore")
+        try fileSystem.rename(temporary, to: destination, op: "journal.restore")
     }
 
     private static func dropOldDamaged(_ layout: StateLayout, _ fileSystem: FileSystem) throws {

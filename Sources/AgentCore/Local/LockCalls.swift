@@ -19,7 +19,8 @@ extension AgentService {
     }
 
     private func take(_ request: UpdateLock.Request) async throws -> JSONValue {
-        let lock = try await journal.takeLock(request, at: reconciler.bootClock, wall: reconciler.environment.clock.now())
+        let lock = try await journal.takeLock(
+            request, at: reconciler.bootClock, wall: reconciler.environment.clock.now())
         logger.notice("lock taken", metadata: ["holder": "\(lock.holder)", "reason": "\(lock.reason)"])
         await reconciler.wake()
         return lock.json

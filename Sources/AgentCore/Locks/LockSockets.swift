@@ -36,7 +36,8 @@ public actor LockSockets {
                 // Readable to users of the container; on the host the state directory above keeps everybody out.
                 try fileSystem.makeDirectories(directory, mode: 0o755, op: "lock.directory")
             } catch {
-                logger.warning("no lock socket", metadata: ["service": "\(service.service)", "why": "\(error.message)"])
+                logger.warning(
+                    "no lock socket", metadata: ["service": "\(service.service)", "why": "\(error.message)"])
                 continue
             }
             let handler = handler

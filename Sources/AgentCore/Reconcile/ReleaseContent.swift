@@ -25,7 +25,8 @@ public struct ReleaseContent: Sendable {
         prune: @escaping @Sendable (_ kept: Set<Digest>) async throws -> Int64,
         clearStaging: @escaping @Sendable () async throws -> Void = {},
         stream:
-            @escaping @Sendable (_ blob: Release.Blob, _ each: (UnsafeRawBufferPointer) throws -> Void) throws -> Void = {
+            @escaping @Sendable (_ blob: Release.Blob, _ each: (UnsafeRawBufferPointer) throws -> Void) throws -> Void =
+            {
                 blob, _ in throw AgentError(.missingContent, "blob \(blob.digest.short) is not here")
             }
     ) {

@@ -13,7 +13,8 @@ import Synchronization
 /// name; every layer and config of their images as the engine gives them (`docker save`) against diffIDs and digests.
 public actor Scrubber {
     /// Reads an image of the engine as a `docker save` archive.
-    public typealias Export = @Sendable (_ image: Digest, _ each: @escaping @Sendable ([UInt8]) async throws -> Void) async throws -> Void
+    public typealias Export =
+        @Sendable (_ image: Digest, _ each: @escaping @Sendable ([UInt8]) async throws -> Void) async throws -> Void
 
     private let journal: Journal
     private let reconciler: Reconciler
@@ -72,7 +73,9 @@ public actor Scrubber {
             let from = finding.repairedFrom.map { ", mended from \($0)" } ?? ", not mended"
             logger.warning(
                 "scrub found damage",
-                metadata: ["kind": "\(finding.kind.rawValue)", "digest": "\(finding.digest.short)", "of": "\(finding.of)"])
+                metadata: [
+                    "kind": "\(finding.kind.rawValue)", "digest": "\(finding.digest.short)", "of": "\(finding.of)",
+                ])
             try await journal.record(
                 app: "", code: "scrub.\(finding.kind.rawValue)",
                 message: "\(finding.digest.short) of \(finding.of): \(finding.detail)\(from)")
@@ -136,7 +139,8 @@ public actor Scrubber {
             report.bytes += blob.size
             progress(["event": "reading", "done": .integer(report.bytes), "total": .integer(total)])
             if let why {
-                report.findings.append(.init(kind: .damagedBlob, digest: blob.digest, of: "", repairedFrom: nil, detail: why))
+                report.findings.append(
+                    .init(kind: .damagedBlob, digest: blob.digest, of: "", repairedFrom: nil, detail: why))
             }
         }
     }
@@ -163,7 +167,8 @@ public actor Scrubber {
     /// Blobs that are not there in any form; a layer may lie there as a plain tar.
     private func lacking(_ pinned: PinnedRelease) throws -> [Release.Blob] {
         let layers = Dictionary(
-            pinned.release.images.values.flatMap(\.layers).map { ($0.blob.digest, $0) }, uniquingKeysWith: { first, _ in first })
+            pinned.release.images.values.flatMap(\.layers).map { ($0.blob.digest, $0) },
+            uniquingKeysWith: { first, _ in first })
         return try store.missing(pinned.release.contentBlobs).filter { blob in
             try layers[blob.digest].map { try !store.holds($0) } ?? true
         }
@@ -176,7 +181,9 @@ public actor Scrubber {
         let store = store
         for pinned in releases {
             for blob in try lacking(pinned) {
-                guard let source = try? await find(blob), (try? source.blobSize(blob.digest)) == blob.size else { continue }
+                guard let source = try? await find(blob), (try? source.blobSize(blob.digest)) == blob.size else {
+                    continue
+                }
                 let isIn = try await threads.runIfActive { (try? store.ingest(blob, from: source)) != nil }
                 if isIn { mark(&report, blob.digest, from: name) }
             }
@@ -216,9 +223,10 @@ public actor Scrubber {
         }
         report.images += 1
         let lacking = Set(try self.lacking(pinned).map(\.digest))
-        var wanted = Set(image.layers.filter { lacking.contains($0.blob.digest) }.map {
-            Release.Blob(digest: $0.diffID, size: $0.uncompressedSize)
-        })
+        var wanted = Set(
+            image.layers.filter { lacking.contains($0.blob.digest) }.map {
+                Release.Blob(digest: $0.diffID, size: $0.uncompressedSize)
+            })
         if lacking.contains(id) { wanted.insert(image.config) }
         let exported = ExportedImage(store: store, wanted: wanted)
         let pace = Pace(budget: budget, clock: clock)

@@ -82,7 +82,9 @@ public final class AgentSlots: Sendable {
 
     private var directory: String { layout.agent }
     private var stateFile: String { Path.join(directory, "slots.json") }
-    private func path(_ slot: SlotState.Slot) -> String { Path.join(directory, "slot-\(slot.rawValue)", "holdfast-agent") }
+    private func path(_ slot: SlotState.Slot) -> String {
+        Path.join(directory, "slot-\(slot.rawValue)", "holdfast-agent")
+    }
 
     func state() -> SlotState {
         guard let bytes = try? fileSystem.read(stateFile, limit: SlotState.sizeLimit) else { return SlotState() }
@@ -90,7 +92,8 @@ public final class AgentSlots: Sendable {
     }
 
     private func write(_ state: SlotState) throws {
-        try fileSystem.replace(stateFile, with: try state.json.serialized(.compact), mode: 0o600, op: Self.operationLabel)
+        try fileSystem.replace(
+            stateFile, with: try state.json.serialized(.compact), mode: 0o600, op: Self.operationLabel)
     }
 
     // MARK: Launcher

@@ -11,7 +11,9 @@ public enum DeviceFacts {
     public static let version = "1.0.0"
 
     /// Abilities that a release may ask for.
-    public static let features: Set<String> = ["update-strategies-1", "config-files-1", "layered-load-1", "self-update-1"]
+    public static let features: Set<String> = [
+        "update-strategies-1", "config-files-1", "layered-load-1", "self-update-1",
+    ]
 
     /// OCI architecture name.
     public static var architecture: String {

@@ -16,7 +16,9 @@ public struct UpdateGate: Sendable {
     /// - Parameter zones: folder of the time zone database.
     public init(
         windows: MaintenanceWindows = MaintenanceWindows(), isOpenWithoutClock: Bool = false,
-        clockReading: @escaping @Sendable () -> ClockReading = { ClockReading(now: Timestamp(seconds: 0), isTrusted: false) },
+        clockReading: @escaping @Sendable () -> ClockReading = {
+            ClockReading(now: Timestamp(seconds: 0), isTrusted: false)
+        },
         zones: String = "/usr/share/zoneinfo"
     ) {
         self.windows = windows
@@ -37,7 +39,8 @@ public struct UpdateGate: Sendable {
         var hold: Hold?
         for list in lists {
             guard let zone = TimeZoneRules.load(list.zone, directory: zones) else { return .unknownTimeZone(list.zone) }
-            guard case .closed(let opens) = WindowSchedule(windows: list.windows, zone: zone).state(at: reading.now) else {
+            guard case .closed(let opens) = WindowSchedule(windows: list.windows, zone: zone).state(at: reading.now)
+            else {
                 continue
             }
             let next = Hold.window(opens: opens, secondsLeft: opens.map { $0 - reading.now })

@@ -35,7 +35,9 @@ struct WindowSchedule: Sendable {
         while day <= today + Int64(Self.horizonDays) {
             defer { day += 1 }
             let date = CivilDate(day: day)
-            guard window.opens(year: date.year, month: date.month, day: date.day, weekday: date.weekday) else { continue }
+            guard window.opens(year: date.year, month: date.month, day: date.day, weekday: date.weekday) else {
+                continue
+            }
             var opening: Int64?
             for hour in window.hours {
                 for minute in window.minutes {
