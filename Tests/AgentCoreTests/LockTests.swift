@@ -113,8 +113,9 @@ import Testing
 /// Locks and windows against the planner: they hold a candidate back, and nothing else.
 @Suite struct HoldTests {
     private static let holds: [Hold] = [
-        .lock(holder: "me", reason: "harvest", secondsLeft: 60), .window(opens: nil, secondsLeft: nil),
-        .window(opens: Timestamp(seconds: 1_800_000_000), secondsLeft: 600), .untrustedClock,
+        // Longer than the device is watched: their end is played by taking them away.
+        .lock(holder: "me", reason: "harvest", secondsLeft: 86_400), .window(opens: nil, secondsLeft: nil),
+        .window(opens: Timestamp(seconds: 1_800_000_000), secondsLeft: 86_400), .untrustedClock,
         .unknownTimeZone("Nowhere/Land"),
     ]
 

@@ -122,7 +122,13 @@ import Testing
         let process = try await running()
         var archives = try await exports(process)
         let id = try #require(archives.keys.sorted().first)
-        archives[id]?[600] ^= 0xFF
+        let archive = try #require(archives[id])
+        let target = try #require(try await process.journal.desired().first?.target)
+        let image = try #require(target.release.images.values.first { $0.config.digest == id })
+        let layer = try FileSystem().read(process.store.path(try #require(image.layers.first?.blob.digest)), limit: 1 << 20)
+        // Within a layer: what the engine would give of an altered file.
+        let place = try #require(archive.indices.first { archive[$0...].starts(with: layer) })
+        archives[id]?[place + layer.count / 2] ^= 0xFF
         let kept = try await scrubber(process, archives).scrub(mayRestart: false) { _ in }
         #expect(kept.findings.map(\.kind) == [.damagedImage] && !kept.isSound)
         #expect(bench.device.engine.update { $0.images[id] != nil })

@@ -91,7 +91,7 @@ struct SelfUpdateTests {
 
         try await publish(site, "1.1.0", [], trailer: "one")
         let good = try await site.agent(
-            ["import", site.stick("agent-1.1.0"), "--wait", "--timeout", "90"], limit: .seconds(120))
+            ["import", site.stick("agent-1.1.0"), "--app", "holdfast-agent", "--wait", "--timeout", "90"], limit: .seconds(120))
         #expect(good.status == 0, "\(good.errorOutput)\(good.output)\(supervisor.errors())")
         #expect(try await version(site) == "1.1.0")
 
@@ -103,16 +103,16 @@ struct SelfUpdateTests {
         for (number, program, what) in bad {
             try await publish(site, number, program)
             let result = try await site.agent(
-                ["import", site.stick("agent-\(number)"), "--wait", "--timeout", "90"], limit: .seconds(120))
+                ["import", site.stick("agent-\(number)"), "--app", "holdfast-agent", "--wait", "--timeout", "90"], limit: .seconds(120))
             #expect(result.status == 1, "\(what): \(result.errorOutput)\(result.output)")
             #expect(try await version(site) == "1.1.0", "\(what)")
-            let again = try await site.agent(["import", site.stick("agent-\(number)")])
+            let again = try await site.agent(["import", site.stick("agent-\(number)"), "--app", "holdfast-agent"])
             #expect(again.errorOutput.contains("failed on this device before"), "\(what): \(again.errorOutput)")
         }
 
         // Power cuts while the next one is on its way.
         try await publish(site, "1.5.0", [], trailer: "five")
-        async let cut = site.agent(["import", site.stick("agent-1.5.0")])
+        async let cut = site.agent(["import", site.stick("agent-1.5.0"), "--app", "holdfast-agent"])
         for delay in [400, 900] {
             try await Task.sleep(for: .milliseconds(delay))
             supervisor.cut()
@@ -122,7 +122,7 @@ struct SelfUpdateTests {
         // Cut off before it was adopted, or adopted and under way: either way it arrives.
         try await eventually("1.5.0 runs") {
             if try await version(site) == "1.5.0" { return true }
-            _ = try await site.agent(["import", site.stick("agent-1.5.0"), "--retry"])
+            _ = try await site.agent(["import", site.stick("agent-1.5.0"), "--app", "holdfast-agent", "--retry"])
             return false
         }
         let back = try await site.agent(["rollback", "--app", "holdfast-agent"])
