@@ -7,7 +7,7 @@ import PackageDescription
 //   0  C*                                          module maps of system libraries
 //   1  Base                                        clock, digest, file system, errors
 //   2  Model SQLite Archive HTTPFetch PlainHTTP    values and thin owners
-//   3  CLISupport ServiceSupport Trust OCI ImageDelta DockerEngine WireGuard Compose
+//   3  CLISupport ServiceSupport Trust OCI ImageDelta DockerEngine WireGuard Compose HubClient
 //   4  TrustHTTP ReleaseBundle ImageDeltaCreate HubProtocol TransparencyLog
 //   5  AgentCore Operator HubCore HubHTTP
 //   6  AgentHub HubStore HubTokens
@@ -108,6 +108,7 @@ let package = Package(
         system("CMnl", pkgConfig: "libmnl", apt: "libmnl-dev"),
         system("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
         system("CDivsufsort", pkgConfig: nil, apt: "libdivsufsort-dev"),
+        system("CQREncode", pkgConfig: "libqrencode", apt: "libqrencode-dev"),
         .systemLibrary(name: "CPKCS11"),
         .systemLibrary(name: "CLinux"),
 
@@ -131,6 +132,8 @@ let package = Package(
         library("Compose", ["Base", "Model", yams]),
 
         library("ServiceSupport", ["Base", "Model", logging]),
+
+        library("HubClient", ["Base", "Model", asyncHTTPClient, nioCore, nioHTTP1, nioSSL]),
 
         // Floor 4
         library("TrustHTTP", ["Base", "HTTPFetch", "Trust"]),
@@ -217,8 +220,7 @@ let package = Package(
             "holdfast",
             [
                 "Base", "Model", "CLISupport", "Compose", "Operator", "Trust", "ReleaseBundle", "ImageDelta",
-                "ImageDeltaCreate", "WireGuard",
-                argumentParser,
+                "ImageDeltaCreate", "WireGuard", "HubClient", "TransparencyLog", "CQREncode", "OCI", argumentParser,
             ]),
         executable(
             "holdfast-agent",
@@ -298,7 +300,7 @@ let package = Package(
             "OperatorTests",
             [
                 "Archive", "Base", "Compose", "DockerEngine", "EngineTestSupport", "Model", "OCI", "Operator",
-                "ReleaseBundle", "Trust", "holdfast",
+                "ReleaseBundle", "Trust", "holdfast", "holdfast-hub",
             ]),
         tests("HubProtocolTests", ["Base", "Model", "Trust", "WireGuard", "HubProtocol"]),
         tests("HubCoreTests", ["Base", "Model", "Trust", "WireGuard", "HubProtocol", "HubCore"]),

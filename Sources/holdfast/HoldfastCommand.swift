@@ -18,6 +18,6 @@ struct HoldfastCommand: AsyncParsableCommand {
         version: "1.0.0",
         subcommands: [
             KeysCommand.self, RepoCommand.self, ReleaseCommand.self, DirectorCommand.self, BundleCommand.self,
-            TicketCommand.self, DeltaCommand.self, WireGuardCommand.self,
+            TicketCommand.self, DeltaCommand.self, WireGuardCommand.self, HubCommand.self,
         ])
 }

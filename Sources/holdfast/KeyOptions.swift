@@ -18,10 +18,13 @@ struct KeyStoreOptions: ParsableArguments {
 
     var store: KeyStore { KeyStore(directory: directory ?? Self.standardDirectory) }
 
-    private static var standardDirectory: String {
+    private static var standardDirectory: String { Path.join(configDirectory, "keys") }
+
+    /// Where this user's files of `holdfast` are.
+    static var configDirectory: String {
         let environment = ProcessInfo.processInfo.environment
         let config = environment["XDG_CONFIG_HOME"].flatMap { $0.hasPrefix("/") ? $0 : nil }
-        return Path.join(config ?? Path.join(environment["HOME"] ?? ".", ".config"), "holdfast/keys")
+        return Path.join(config ?? Path.join(environment["HOME"] ?? ".", ".config"), "holdfast")
     }
 
     /// Asks for each locked key: a file or descriptor answers for all, a person is asked for each.
