@@ -108,10 +108,11 @@ public struct Repository: Sendable {
     /// Writes a document below the repository's folder, never through a link.
     private func keep(_ document: [UInt8], at relative: String) throws {
         let file = Path.join(path, relative)
-        try fileSystem.makeDirectories(Path.parent(file), op: "repository.target")
         var folder = path
         for component in Path.components(Path.parent(relative)) {
             folder = Path.join(folder, String(component))
+            // One after the other, so that nothing is made behind a link.
+            try fileSystem.makeDirectories(folder, op: "repository.target")
             guard try fileSystem.status(folder)?.kind == .directory else {
                 throw TrustError(.repositoryInvalid, folder, "is no folder but something else, maybe a link")
             }
