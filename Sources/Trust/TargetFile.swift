@@ -21,7 +21,8 @@ public struct TargetDescription: Sendable {
         // Scalars, not characters: a slash before a combining mark still parts the path.
         let scalars = path.unicodeScalars
         guard let slash = scalars.lastIndex(of: "/") else { return "\(prefix).\(path)" }
-        return "\(scalars[..<slash])/\(prefix).\(scalars[scalars.index(after: slash)...])"
+        let name = String(scalars[scalars.index(after: slash)...])
+        return "\(String(scalars[..<slash]))/\(prefix).\(name)"
     }
 
     /// A check that the file's bytes pass through.

@@ -271,7 +271,7 @@ import Testing
         let attempts = NetlinkExchange.maxDumpAttempts
         let (device, _) = device(
             [[Answer.family(1), Answer.ack(1)]]
-                + (0..<attempts).map { [Answer.done(UInt8($0) + 2, flags: 2 | 0x10)] })
+                + (0..<attempts).map { [Answer.done(UInt32($0) + 2, flags: 2 | 0x10)] })
         #expect(throws: WireGuardError.dumpInterrupted(device: "wg0", attempts: attempts)) { try device.read() }
     }
 

@@ -99,8 +99,8 @@ enum Answer {
         hex("24000000 0200 0000") + [sequence, 0, 0, 0] + hex("11470000")
             + withUnsafeBytes(of: -errno) { Array($0) } + [UInt8](repeating: 0, count: 16)
     }
-    static func done(_ sequence: UInt8, flags: UInt8 = 2) -> [UInt8] {
-        hex("14000000 0300") + [flags, 0, sequence, 0, 0, 0] + hex("11470000 00000000")
+    static func done(_ sequence: UInt32, flags: UInt8 = 2) -> [UInt8] {
+        hex("14000000 0300") + [flags, 0] + withUnsafeBytes(of: sequence.littleEndian) { Array($0) } + hex("11470000 00000000")
     }
     /// CTRL_CMD_NEWFAMILY with family number 0x1b.
     static func family(_ sequence: UInt8) -> [UInt8] {
