@@ -87,7 +87,7 @@ extension TunnelLinks {
     }
 
     private static func bringUp(_ plan: TunnelPlan, _ host: WireGuardHost) throws {
-        let device = try device(plan.interface, host)
+        let device = try host.recover(plan.interface, mtu: mtu) { $0 == plan.privateKey }
         let target = IPPrefix(host: plan.hub)
         let state = try device.read()
         // A peer that is there keeps the endpoint it roamed to; one without handshakes is looked up anew.
@@ -107,16 +107,6 @@ extension TunnelLinks {
         for route in routes where route != target { try host.links.removeRoute(route, through: plan.interface) }
         if !routes.contains(target) {
             try host.links.addRoute(target, through: plan.interface, metric: plan.metric)
-        }
-    }
-
-    private static func device(_ name: InterfaceName, _ host: WireGuardHost) throws -> any WireGuardDevice {
-        do {
-            return try host.create(name, mtu: mtu)
-        } catch WireGuardError.noSuchDevice {
-            // The link is there and nobody serves it: its daemon died. The link goes with a new one.
-            try host.delete(name)
-            return try host.create(name, mtu: mtu)
         }
     }
 

@@ -6,7 +6,9 @@ public struct UserspaceDevice: WireGuardDevice {
     public static let defaultDirectory = UAPISocket.directory
 
     public let name: InterfaceName
-    private let socketPath: String
+    let socketPath: String
+    /// Seconds that a daemon may take to end.
+    static let endLimit = 10
 
     public init(name: InterfaceName, directory: String = Self.defaultDirectory) {
         self.name = name
@@ -41,6 +43,18 @@ public struct UserspaceDevice: WireGuardDevice {
 
     /// True when a daemon answers for this interface.
     public func isServed() -> Bool { (try? connect()) != nil }
+
+    /// Ends the daemon by taking its socket's name away, and returns when its process is gone.
+    ///
+    /// A daemon removes its socket as it ends, by name: one that was started meanwhile would lose its own.
+    func endDaemon() throws(WireGuardError) {
+        let socket: UAPISocket
+        do { socket = try connect() } catch .noSuchDevice { return }
+        guard unlink(socketPath) == 0 || errno == ENOENT else {
+            throw .failure("remove", socketPath, errno: errno)
+        }
+        try socket.awaitEnd(seconds: Self.endLimit)
+    }
 
     private func connect() throws(WireGuardError) -> UAPISocket {
         do {

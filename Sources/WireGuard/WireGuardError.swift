@@ -28,6 +28,8 @@ public enum WireGuardError: CodedError, Equatable {
     /// No peer with this key, or it is unusable for the operation.
     case noSuchPeer(peer: String, device: String)
     case userspaceUnavailable(program: String, why: String)
+    /// A daemon with another key serves an interface of this name in another network namespace.
+    case heldElsewhere(name: String, socket: String)
     /// A file below a WireGuard state directory could not be read or written.
     case file(FileSystemError)
     case addressPlan(why: String)
@@ -52,6 +54,7 @@ public enum WireGuardError: CodedError, Equatable {
         case .peerTwice: "wireguard.peer-twice"
         case .noSuchPeer: "wireguard.no-such-peer"
         case .userspaceUnavailable: "wireguard.userspace-unavailable"
+        case .heldElsewhere: "wireguard.held-elsewhere"
         case .file(let error): error.code
         case .addressPlan: "wireguard.address-plan"
         case .rotation: "wireguard.rotation"
@@ -80,6 +83,8 @@ public enum WireGuardError: CodedError, Equatable {
         case .peerTwice(let peer): "peer \(peer) is listed twice"
         case .noSuchPeer(let peer, let device): "\(device) has no peer \(peer)"
         case .userspaceUnavailable(let program, let why): "cannot run \(program): \(why)"
+        case .heldElsewhere(let name, let socket):
+            "\(socket) belongs to an interface \(name) of another network namespace, under another key"
         case .file(let error): error.message
         case .addressPlan(let why): "address plan: \(why)"
         case .rotation(let phase, let why): "key rotation stopped while \(phase): \(why)"
@@ -96,6 +101,8 @@ public enum WireGuardError: CodedError, Equatable {
         case .keyFileExposed(let path, _, _): "make a new key; then chown and chmod 0600 \(path)"
         case .dumpInterrupted: "run it again when fewer peers change"
         case .userspaceUnavailable: "install wireguard-go, or a kernel with WireGuard"
+        case .heldElsewhere(_, let socket):
+            "choose another interface name, or end the daemon that serves it by removing \(socket)"
         case .file(let error): error.hint
         default: nil
         }
@@ -104,7 +111,7 @@ public enum WireGuardError: CodedError, Equatable {
     public var exitStatus: ExitStatus {
         switch self {
         case .noSuchDevice, .noSuchPeer: .noInput
-        case .kernelUnsupported, .userspaceUnavailable: .unavailable
+        case .kernelUnsupported, .userspaceUnavailable, .heldElsewhere: .unavailable
         case .permission, .keyFileExposed: .noPermission
         case .system, .timeFloor: .osError
         case .malformed, .limit, .invalidKey, .invalidText, .allowedIPTwice, .peerTwice, .addressPlan: .dataError

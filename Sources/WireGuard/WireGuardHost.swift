@@ -53,6 +53,35 @@ public struct WireGuardHost: Sendable {
         return try device(name)
     }
 
+    /// The same for a service that starts again: takes over what a killed process left, or replaces it.
+    ///
+    /// A daemon outlives who started it. One that serves the interface here is taken over. A link that its daemon died
+    /// under is made anew, and a daemon whose interface is not here, in another network namespace or on its way out, is
+    /// ended when it has no key or one of ours: sockets are named by interface alone, so it stands in our way, and with
+    /// our key nobody else can be using it.
+    ///
+    /// - Throws: ``WireGuardError/heldElsewhere(name:socket:)`` for a daemon with a stranger's key.
+    public func recover(
+        _ name: InterfaceName, mtu: UInt32? = nil, isOurs: (SecretKey) -> Bool
+    ) throws(WireGuardError) -> any WireGuardDevice {
+        if let link = try links.link(name) {
+            do {
+                return try device(name)
+            } catch .noSuchDevice where link.kind == "tun" {
+                try links.delete(name)
+            }
+        }
+        let left = UserspaceDevice(name: name, directory: directory)
+        if left.isServed() {
+            // One that goes between two questions is what is wanted.
+            if let key = (try? left.read())?.privateKey, !isOurs(key) {
+                throw .heldElsewhere(name: name.text, socket: left.socketPath)
+            }
+            try left.endDaemon()
+        }
+        return try create(name, mtu: mtu)
+    }
+
     /// Removes the interface, which ends a daemon that serves it.
     public func delete(_ name: InterfaceName) throws(WireGuardError) {
         try links.delete(name)

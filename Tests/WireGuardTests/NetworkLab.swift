@@ -77,6 +77,12 @@ final class NetworkLab {
         return try inside(host) { try WireGuardHost().create(name, mtu: mtu) }
     }
 
+    /// The same for a process that starts again and holds this key.
+    func create(_ name: InterfaceName, on host: String, recovering key: SecretKey) throws -> any WireGuardDevice {
+        interfaces.append((host, name))
+        return try inside(host) { try WireGuardHost().recover(name) { $0 == key } }
+    }
+
     /// Runs `body` on a thread of its own that is in the host's namespace, and waits for it.
     func inside<Value: Sendable>(_ host: String, _ body: @escaping @Sendable () throws -> Value) throws -> Value {
         try start(host, body).wait()

@@ -57,6 +57,17 @@ final class UAPISocket {
         return true
     }
 
+    /// Waits until the daemon has hung up, which nothing but its end makes it do with a silent connection.
+    func awaitEnd(seconds: Int) throws(WireGuardError) {
+        var timeout = timeval(tv_sec: seconds, tv_usec: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
+        var byte: UInt8 = 0
+        while recv(descriptor, &byte, 1, 0) < 0 {
+            if errno == ECONNRESET { return }
+            guard errno == EINTR else { throw .failure("wait for the end of the daemon at", path, errno: errno) }
+        }
+    }
+
     /// Feeds `parser` until the answer is complete or the daemon hangs up.
     func receive(into parser: inout UAPIParser) throws(WireGuardError) {
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.readBytes, alignment: 16)
