@@ -61,6 +61,17 @@ enum HubText {
         table(items, ["fleet": "id", "selector": "selector", "description": "description"])
     }
 
+    static func operators(_ items: [JSONValue]) -> Table {
+        var table = Table("operator", "locked", "since", "scopes")
+        for item in items {
+            table.add([
+                text(item["id"]), text(item["locked"]), text(item["made_at"]),
+                (item["scopes"]?.array ?? []).map { text($0) }.joined(separator: " "),
+            ])
+        }
+        return table
+    }
+
     static func assignments(_ items: [JSONValue]) -> Table {
         var table = Table("assignment", "app", "version", "for", "priority", "since")
         for item in items {

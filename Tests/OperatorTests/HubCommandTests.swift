@@ -77,12 +77,32 @@ import Testing
         hub fleet set canary --selector ring=canary >/dev/null
         hub audit verify --checkpoint last.note --output json 2>/dev/null | jq -e .verified >/dev/null
         [ "$(hub events --from 0 --count 3 --output json | jq -r .event.kind | head -n 1)" = hub.created ]
+        echo "an even longer pass phrase" >other && chmod 600 other
+        hub operator create ci --scope releases:read --scope releases:publish --passphrase-file other >/dev/null
+        hub operators | grep -q 'releases:publish releases:read'
+        hub login https://localhost:8443 --user ci --ca hub/tls/certificate.pem --passphrase-file other --session ci.json >/dev/null
+        hub releases --session ci.json >/dev/null
+        refused hub.scope assign shop/1.0.0 --fleet cranes --session ci.json
+        refused hub.scope operators --session ci.json
+        hub password --passphrase-file other --new-passphrase-file password --session ci.json >/dev/null
+        refused hub-client.session releases --session ci.json
+        refused hub.login-refused login https://localhost:8443 --user ci --ca hub/tls/certificate.pem --passphrase-file other --session ci.json
+        [ "$(hub operator lock ci --output json | jq -r .locked)" = true ]
+        refused hub.login-refused login https://localhost:8443 --user ci --ca hub/tls/certificate.pem --passphrase-file password --session ci.json
+        hub operator unlock ci >/dev/null
+        hub operator password ci --passphrase-file other >/dev/null
+        hub operator scopes ci --scope devices:read --output json | jq -e '.scopes == ["devices:read"]' >/dev/null
+        hub operator show ci | grep -q devices:read
+        refused hub.conflict operator lock admin
         hub token revoke "$(hub tokens --output json | jq -r '.[0].id')" >/dev/null
         hub fleet delete canary >/dev/null
         hub logout >/dev/null
         refused hub-client.session devices
         ! grep -q "pass phrase" hub.log
+        refuses_while_it_runs=0; holdfast-hub password admin --config hub.json 2>err || refuses_while_it_runs=$?
+        [ "$refuses_while_it_runs" = 75 ]
         kill -TERM $server && wait $server
+        holdfast-hub password admin --config hub.json --password-file other >/dev/null
         echo "all done"
 
         """

@@ -11,6 +11,8 @@ public struct HubError: CodedError, Equatable {
         case tokenOptions = "token-options"
         case deviceState = "device-state"
         case addressSpace = "address-space"
+        /// A right that is not the caller's to give.
+        case notYours = "not-yours"
         case crypto
     }
     public var reason: Reason
@@ -30,6 +32,7 @@ public struct HubError: CodedError, Equatable {
         switch reason {
         case .selector: "write key=value, key!=value, key in (a,b), key notin (a,b), key or !key, joined by commas"
         case .sealBroken: "restore the hub's sealing key that goes with this database"
+        case .notYours: "ask somebody who holds them"
         case .recordSchema: "run a hub of the version that wrote this database, or a later one"
         default: nil
         }
@@ -38,6 +41,7 @@ public struct HubError: CodedError, Equatable {
         switch reason {
         case .crypto: .software
         case .sealBroken: .configuration
+        case .notYours: .noPermission
         default: .dataError
         }
     }

@@ -51,6 +51,10 @@ extension Problem {
     private static func of(_ error: HubError) -> Problem {
         switch error.reason {
         case .deviceState: return conflict(error.message)
+        case .notYours:
+            return Problem(
+                "not-yours", status: 403, title: "That is not yours to give", detail: error.message,
+                hint: error.hint ?? "")
         case .crypto, .sealBroken, .recordMalformed, .recordSchema, .addressSpace:
             return Problem("internal", status: 500, title: "The hub failed", hint: "see the hub's log")
         default:

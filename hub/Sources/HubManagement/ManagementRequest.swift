@@ -21,6 +21,7 @@ public struct ManagementRequest: Sendable {
     public internal(set) var body: [UInt8] = []
 
     public var id: String { request.id }
+    var caller: OperatorRules.Caller { OperatorRules.Caller(actor: actor, scopes: claims?.scopes ?? []) }
     var actor: String { claims.map { "operator:\($0.name)" } ?? "anonymous" }
 
     func parameter(_ name: String) throws(Problem) -> String {

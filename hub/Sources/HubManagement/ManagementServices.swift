@@ -55,7 +55,9 @@ public struct ManagementServices: Sendable {
 
     /// Every route, in the order of the documentation.
     public func routes() -> [ManagementRoute] {
-        SessionRoutes(self).routes + DeviceRoutes(self).routes + TokenRoutes(self).routes + FleetRoutes(self).routes
+        let passwords = PasswordWork()
+        return SessionRoutes(self, passwords: passwords).routes + OperatorRoutes(self, passwords: passwords).routes
+            + DeviceRoutes(self).routes + TokenRoutes(self).routes + FleetRoutes(self).routes
             + ReleaseRoutes(self).routes + AssignmentRoutes(self).routes + EventRoutes(self).routes
             + AuditRoutes(self).routes
             + PeerRoutes(self).routes

@@ -1,5 +1,4 @@
 import Base
-import Dispatch
 import HubCore
 import HubHTTP
 import HubProtocol
@@ -10,17 +9,19 @@ import NIOConcurrencyHelpers
 import NIOHTTP1
 import WireGuard
 
-/// Health, and logging in: a name and a password for an access token.
+/// Health, logging in (a name and a password for an access token), and one's own password.
 struct SessionRoutes: Sendable {
     /// Seconds that an operator's token lives.
     static let lifetime: Int64 = 3_600
 
     private let services: ManagementServices
     private let gate = LoginGate()
-    /// scrypt takes memory and time: one password at a time, off the cooperative threads.
-    private let queue = DispatchQueue(label: "holdfast-hub.passwords")
+    private let passwords: PasswordWork
 
-    init(_ services: ManagementServices) { self.services = services }
+    init(_ services: ManagementServices, passwords: PasswordWork) {
+        self.services = services
+        self.passwords = passwords
+    }
 
     var routes: [ManagementRoute] {
         [
@@ -29,27 +30,13 @@ struct SessionRoutes: Sendable {
                 return .json(["status": "ok"])
             },
             ManagementRoute(.POST, "/v1/login", nil, limit: 4 << 10, login),
+            ManagementRoute(.POST, "/v1/password", nil, limit: 4 << 10, changePassword),
         ]
     }
 
     private func login(_ request: ManagementRequest) async throws -> HTTPAnswer {
         let document = try request.document(["name", "password", "scopes"])
-        guard let name = document["name"]?.string, let password = document["password"]?.string else {
-            throw Problem.malformed("name and password are needed")
-        }
-        let now = Double(services.clock.monotonic()) / 1e9
-        if let seconds = gate.wait(request.request.peer, now: now) {
-            throw Problem(
-                "too-often", status: 429, title: "Too many logins from this address", retryAfter: seconds)
-        }
-        let refused = Problem("login-refused", status: 401, title: "Name or password is wrong")
-        let account =
-            try (try? OperatorID(name)) == nil
-            ? nil : await services.store.record(OperatorAccount.self, name)?.value
-        // The work is done for unknown names too, so that time does not tell which names exist.
-        let isRight = await check(password, account?.password)
-        guard let account, isRight, !account.isLocked else { throw refused }
-        gate.forget(request.request.peer)
+        let (account, _) = try await prove(document, request)
         let scopes = try scopes(document["scopes"], of: account)
         let issued = services.clock.now()
         let token = try services.tokens.issue(
@@ -62,26 +49,46 @@ struct SessionRoutes: Sendable {
         ])
     }
 
+    /// One's own password, by the old one: no token is needed and every token of the account ends.
+    private func changePassword(_ request: ManagementRequest) async throws -> HTTPAnswer {
+        let document = try request.document(["name", "password", "new_password"])
+        guard let new = document["new_password"]?.string else { throw Problem.malformed("new_password is needed") }
+        let (account, version) = try await prove(document, request)
+        let (changed, event) = OperatorRules.changePassword(
+            try await passwords.hash(new), of: account, actor: "operator:\(account.id)", now: services.clock.now())
+        try await services.store.commit(Commit([.put(changed, expecting: .version(version))], events: [event]))
+        return HTTPAnswer(.noContent)
+    }
+
+    /// The account that `name` and `password` of the document prove; slowed down for who guesses.
+    private func prove(
+        _ document: JSONValue, _ request: ManagementRequest
+    ) async throws -> (account: OperatorAccount, version: Int64) {
+        guard let name = document["name"]?.string, let password = document["password"]?.string else {
+            throw Problem.malformed("name and password are needed")
+        }
+        let now = Double(services.clock.monotonic()) / 1e9
+        if let seconds = gate.wait(request.request.peer, now: now) {
+            throw Problem(
+                "too-often", status: 429, title: "Too many logins from this address", retryAfter: seconds)
+        }
+        let found =
+            try (try? OperatorID(name)) == nil ? nil : await services.store.record(OperatorAccount.self, name)
+        let isRight = await passwords.matches(password, found?.value.password)
+        guard let found, isRight, !found.value.isLocked else {
+            throw Problem("login-refused", status: 401, title: "Name or password is wrong")
+        }
+        gate.forget(request.request.peer)
+        return (found.value, found.version)
+    }
+
     /// Fewer than the account has, when the caller asks for fewer.
     private func scopes(_ value: JSONValue?, of account: OperatorAccount) throws -> Set<OperatorScope> {
-        guard let value else { return account.scopes }
-        guard let list = value.array else { throw Problem.malformed("scopes are a list of strings") }
-        let wanted = list.compactMap { $0.string.flatMap(OperatorScope.init(rawValue:)) }
-        guard wanted.count == list.count else { throw Problem.malformed("a scope is not known") }
+        guard let wanted = try OperatorScope.set(value) else { return account.scopes }
         guard account.scopes.isSuperset(of: wanted) else {
             throw Problem("scope", status: 403, title: "The account does not have these scopes")
         }
-        return Set(wanted)
-    }
-
-    private func check(_ password: String, _ hash: PasswordHash?) async -> Bool {
-        await withCheckedContinuation { continuation in
-            queue.async {
-                if let hash { return continuation.resume(returning: hash.matches(password)) }
-                _ = try? PasswordHash("twelve characters at least")
-                continuation.resume(returning: false)
-            }
-        }
+        return wanted
     }
 }
 

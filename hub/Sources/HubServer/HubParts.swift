@@ -111,7 +111,7 @@ struct HubParts: Sendable {
         guard let name = InterfaceName(config.interface) else {
             throw HubServerError(.invalid, "tunnel.interface \(config.interface) is no interface name")
         }
-        let device = try WireGuardHost().create(name, mtu: UInt32(config.mtu))
+        let device = try WireGuardHost().recover(name, mtu: UInt32(config.mtu)) { $0 == keys.wireGuard }
         return TunnelAuthority(
             device: device, key: keys.wireGuard, port: port, enrolment: enrolment, store: store, clock: clock,
             logger: logger)

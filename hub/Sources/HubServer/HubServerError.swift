@@ -10,6 +10,7 @@ public struct HubServerError: CodedError, Equatable {
         case certificate
         case listen
         case tunnel
+        case noOperator = "no-operator"
     }
     public var reason: Reason
     public var message: String
@@ -25,7 +26,7 @@ public struct HubServerError: CodedError, Equatable {
     public var exitStatus: ExitStatus {
         switch reason {
         case .exists: .cannotCreate
-        case .notInitialised: .noInput
+        case .notInitialised, .noOperator: .noInput
         case .alreadyRunning: .temporaryFailure
         case .invalid, .certificate: .configuration
         case .listen, .tunnel: .unavailable

@@ -91,7 +91,7 @@ struct InitCommand: AsyncParsableCommand {
         return config
     }
 
-    private static func password(_ path: String, _ fileSystem: FileSystem) throws -> String {
+    static func password(_ path: String, _ fileSystem: FileSystem) throws -> String {
         let bytes = try fileSystem.read(path, limit: 2_048)
         guard let line = String(validating: bytes.prefix { $0 != 0x0A && $0 != 0x0D }, as: UTF8.self) else {
             throw HubServerError(.invalid, "\(path) is no text")
