@@ -96,7 +96,8 @@ extension HubService {
         case .enrolled:
             if condition.lastError != nil {
                 let words =
-                    isAway ? "the hub at \(standing.host) is away" : "what the hub at \(standing.host) says cannot be taken"
+                    isAway
+                    ? "the hub at \(standing.host) is away" : "what the hub at \(standing.host) says cannot be taken"
                 reasons.append(contentsOf: away(words))
             }
             for error in [condition.witnessTrouble, condition.rotationTrouble].compactMap({ $0 }) {

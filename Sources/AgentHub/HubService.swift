@@ -125,7 +125,13 @@ public actor HubService {
     }
 
     /// Forgets the hub: tunnels, keys and reports that wait. Trust in releases stays, and so does what runs.
+    ///
+    /// - Throws: `hub-link.not-enrolled` when there is nothing of a hub here; what a leave that was cut short left
+    ///   behind still goes.
     public func leave() async throws {
+        guard try standing != nil || standingTrouble != nil || files.exist() else {
+            throw HubLinkError(.notEnrolled, "this device is with no hub", hint: "holdfast-agent enrol TOKEN")
+        }
         // First in memory, so that nothing begins to work for the hub again while the rest goes.
         standing = nil
         session?.cancel()

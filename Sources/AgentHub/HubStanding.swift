@@ -181,6 +181,12 @@ public struct HubFiles: Sendable {
 
     func wipeToken() throws { try wipe(token) }
 
+    /// Whether anything of a hub is here.
+    func exist() throws -> Bool {
+        guard try fileSystem.status(directory) != nil else { return false }
+        return try !fileSystem.list(directory).isEmpty
+    }
+
     func removeStanding() throws {
         try wipeToken()
         try fileSystem.unlink(standing, op: Self.operationLabel)

@@ -133,10 +133,11 @@ extension EnrolmentToken {
             throw HubProtocolError(.tokenMalformed, "token", "more than \(Self.textLimit) characters")
         }
         let plain = text.filter { !$0.isWhitespace && $0 != "-" }.uppercased()
-        guard plain.hasPrefix("HF") else {
-            throw HubProtocolError(.tokenMalformed, "token", "does not start with \(Self.prefix)")
-        }
         guard plain.hasPrefix(Self.prefix) else {
+            // HF and a digit is a token all the same, of a format that came later.
+            guard plain.hasPrefix("HF"), plain.dropFirst(2).first?.isNumber == true else {
+                throw HubProtocolError(.tokenMalformed, "token", "does not start with \(Self.prefix)")
+            }
             throw HubProtocolError(.tokenVersion, "token", "is of a format that this program does not know")
         }
         guard let bytes = Base32.decode(plain.dropFirst(Self.prefix.count)) else {

@@ -258,6 +258,7 @@ import WireGuard
         #expect(try FileSystem().list(device.lab.layout.hub).isEmpty)
         #expect(try await device.journal.trustState() != nil)
         #expect(try await device.status("phase")?.string == "none")
+        await #expect { try await device.service.leave() } throws: { ($0 as? HubLinkError)?.reason == .notEnrolled }
         // And it can come back, as a new member.
         try await device.service.enrol(token: try await world.hub.token())
         try await device.eventually("enrolled") { try await device.status("enrolled")?.bool == true }

@@ -54,7 +54,8 @@ import WireGuard
 
     @Test(arguments: [
         ("", "hub-protocol.token-malformed"), ("hello", "hub-protocol.token-malformed"),
-        ("HF2-AEAACAQD", "hub-protocol.token-version"), ("HF1-10", "hub-protocol.token-malformed"),
+        ("HF2-AEAACAQD", "hub-protocol.token-version"), ("hf-nonsense", "hub-protocol.token-malformed"),
+        ("HF1-10", "hub-protocol.token-malformed"),
         ("HF1-AEAACAQD", "hub-protocol.token-checksum"),
         (String(repeating: "A", count: 5000), "hub-protocol.token-malformed"),
     ])
