@@ -18,7 +18,7 @@ public struct Workspace: Sendable {
         blobs = BlobStore(root: path, fileSystem: fileSystem)
         guard repository.exists else {
             throw OperatorError(
-                .noRepository, "there is no repository in \(path)", hint: "make one with: holdfast repo init \(path)")
+                .noRepository, "there is no release repository in \(path)", hint: "make one with: holdfast repo init \(path)")
         }
     }
 

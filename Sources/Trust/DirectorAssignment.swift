@@ -36,7 +36,7 @@ extension Repository {
 
     /// Takes releases from `devices`: of one application, or of all.
     ///
-    /// - Throws: `trust.target-not-found` for a device that has none.
+    /// - Throws: `trust.not-assigned` for a device that has none.
     @discardableResult
     public func unassign(_ devices: [String], app: String? = nil, signers: [any Signer]) throws -> SigningReport {
         try checkDirector()
@@ -44,7 +44,7 @@ extension Repository {
         let entries = try assigned().filter { app == nil || $0.target.app == app }
         let known = entries.reduce(into: Set<ExactText>()) { $0.formUnion($1.devices) }
         if let stranger = unwanted.subtracting(known).min() {
-            throw TrustError(.targetNotFound, stranger.text, "the director assigns this device nothing")
+            throw TrustError(.notAssigned, stranger.text, "the director assigns this device nothing")
         }
         let changed = entries.filter { !$0.devices.isDisjoint(with: unwanted) }
             .map { Assigned($0.target, $0.devices.subtracting(unwanted)) }

@@ -35,6 +35,8 @@ public struct TrustError: CodedError, Equatable {
         case targetNotFound = "target-not-found"
         case noMatch = "no-match"
         case manyMatch = "many-match"
+        /// The director assigns this device nothing.
+        case notAssigned = "not-assigned"
         case directorMissing = "director-missing"
         case directorDisagrees = "director-disagrees"
         case counterBelowFloor = "ctr-below-floor"
@@ -93,7 +95,7 @@ public struct TrustError: CodedError, Equatable {
         case .fetchFailed: .unavailable
         case .persistFailed: .ioError
         case .crypto: .software
-        case .keyNotFound, .metadataMissing: .noInput
+        case .keyNotFound, .metadataMissing, .notAssigned: .noInput
         case .keyExists, .repositoryExists: .cannotCreate
         case .keyPermission, .keyLocked: .noPermission
         case .repositoryInvalid: .dataError

@@ -182,6 +182,8 @@ import WireGuard
 
     @Test func reportsArriveOnceThoughAnswersAreLost() async throws {
         let (device, id) = try await world.enrolled()
+        // With a token in hand: one whose answer is lost would keep the reports from ever being sent.
+        try await device.eventually("a poll") { try await device.status("lastPoll") != nil }
         await world.hub.set(.answersLost)
         try await device.journal.record(app: "shop", code: "test.event", message: "one")
         try await device.eventually("sent") {

@@ -57,8 +57,8 @@ import Trust
         try await bench.succeed("bundle export @repo --release shop/1.1.0 -o @later")
         #expect(try await outcome("pump-7", "later", bench) == "trust.no-match")
         let again = try await bench.run("director remove @repo --device pump-7")
-        #expect(again.status == Base.ExitStatus.noInput.rawValue || again.status == Base.ExitStatus.notTrusted.rawValue)
-        #expect(again.errorOutput.contains("trust.target-not-found"))
+        #expect(again.status == Base.ExitStatus.noInput.rawValue)
+        #expect(again.errorOutput.contains("trust.not-assigned"))
         let lint = try await bench.run("repo lint @repo --director")
         #expect(lint.status == 0, "\(lint.output)")
     }

@@ -76,7 +76,7 @@ import Testing
         #expect(try await outcome("edge-8") == "web/1.0.0.release.json")
         #expect(
             await code { try director.repository.unassign(["edge-7"], signers: director.signers) }
-                == "trust.target-not-found")
+                == "trust.not-assigned")
         try director.repository.unassign(["edge-8"], signers: director.signers)
         #expect(try director.repository.releases().isEmpty)
     }
