@@ -34,6 +34,36 @@ private let now = Timestamp(seconds: 1_800_000_000)
         #expect(release.recordID == "pump/1.2.3")
     }
 
+    /// Bytes of a whole device in its stored form: they stay readable in every later version.
+    @Test func aDeviceRowHoldsEveryFieldAndIsTheSameInEveryVersion() throws {
+        var device = try device("d-1", ["site": "berlin", "a": ""])
+        let odd = WireGuard.PublicKey(bytes: Digest.sha256([7]).bytes)
+        device.keys[.odd] = TunnelKey(try #require(odd))
+        device.slot = .odd
+        device.credentialGeneration = 7
+        device.keySince = now + 5
+        device.rotateKey = true
+        #expect(Mirror(reflecting: device).children.count == 15, "a new field has to be in the row")
+        let row = try device.encoded()
+        #expect(try Device(decoding: row) == device)
+        #expect(Digest.sha256(row).hex.prefix(16) == "06eab8ffefa30ede")
+        for count in row.indices {
+            #expect(throws: HubError.self) { try Device(decoding: Array(row.prefix(count))) }
+        }
+        #expect(throws: HubError.self) { try Device(decoding: row + [0]) }
+        #expect(throws: HubError.self) { try Device(decoding: [3] + row.dropFirst()) }
+        for place in row.indices {
+            var damaged = row
+            damaged[place] ^= 0xFF
+            _ = try? Device(decoding: damaged)
+        }
+    }
+
+    @Test func aDeviceThatAnEarlierHubKeptAsJSONIsRead() throws {
+        let device = try device("d-1", ["site": "berlin"])
+        #expect(try Device(decoding: device.encodedJSON()) == device)
+    }
+
     @Test func aLaterSchemaIsRefusedNotGuessed() throws {
         let text = #"{"record":{},"schema":2}"#
         let error = #expect(throws: HubError.self) { try Fleet(decoding: Array(text.utf8)) }
@@ -72,9 +102,9 @@ private let now = Timestamp(seconds: 1_800_000_000)
         let agreeing = try assign("f", .fleet(FleetID("edge")), "pump", 2, priority: 5)
         let pump = try AppID("pump")
         func resolve(_ assignments: [Assignment]) -> AssignmentRules.Outcome? {
-            let forward = AssignmentRules.resolve(device, fleets: fleets, assignments: assignments)[pump]
+            let forward = AssignmentRules(fleets: fleets, assignments: assignments).resolve(device)[pump]
             #expect(
-                forward == AssignmentRules.resolve(device, fleets: fleets, assignments: assignments.reversed())[pump])
+                forward == AssignmentRules(fleets: fleets, assignments: assignments.reversed()).resolve(device)[pump])
             return forward
         }
         #expect(resolve([other]) == nil)
@@ -85,7 +115,7 @@ private let now = Timestamp(seconds: 1_800_000_000)
         #expect(resolve([canary, agreeing]) == .assigned(canary))
         var revoked = device
         revoked.state = .revoked
-        #expect(AssignmentRules.resolve(revoked, fleets: fleets, assignments: [edge, own]).isEmpty)
+        #expect(AssignmentRules(fleets: fleets, assignments: [edge, own]).resolve(revoked).isEmpty)
     }
 
     @Test func anAuditEventIsCanonicalAndBounded() throws {

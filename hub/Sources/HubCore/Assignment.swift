@@ -36,35 +36,44 @@ public struct Assignment: HubRecord, Hashable {
     public var recordLabels: Labels { (try? Labels(["app": app.text])) ?? Labels() }
 }
 
-/// Who gets what.
-public enum AssignmentRules {
+/// Who gets what: assignments by what they are for, so that a device is judged by those that can be its own.
+public struct AssignmentRules: Sendable {
     public enum Outcome: Hashable, Sendable {
         case assigned(Assignment)
         /// Several fleets of one priority ask for different releases: nothing changes until a person decides.
         case conflict([AssignmentID])
     }
 
-    /// Per app what `device` shall run. The device's own assignment wins over every fleet's, the later of two;
-    /// among fleets the highest priority.
-    public static func resolve(
-        _ device: Device, fleets: [Fleet], assignments: [Assignment]
-    ) -> [AppID: Outcome] {
-        let member = Set(fleets.filter { $0.contains(device) }.map(\.id))
-        var own: [AppID: Assignment] = [:]
-        var byFleet: [AppID: [Assignment]] = [:]
+    private var byDevice: [DeviceID: [Assignment]] = [:]
+    private var byFleet: [(fleet: Fleet, assignments: [Assignment])] = []
+
+    /// - Parameter fleets: those that are not there choose no device.
+    public init(fleets: some Sequence<Fleet>, assignments: some Sequence<Assignment>) {
+        var ofFleet: [FleetID: [Assignment]] = [:]
         for assignment in assignments {
             switch assignment.target {
-            case .device(device.id) where device.state == .active:
-                if let other = own[assignment.app], (other.madeAt, other.id) > (assignment.madeAt, assignment.id) {
-                    continue
-                }
-                own[assignment.app] = assignment
-            case .fleet(let fleet) where member.contains(fleet):
-                byFleet[assignment.app, default: []].append(assignment)
-            default: continue
+            case .device(let id): byDevice[id, default: []].append(assignment)
+            case .fleet(let id): ofFleet[id, default: []].append(assignment)
             }
         }
-        return byFleet.compactMapValues(strongest).merging(own.mapValues { .assigned($0) }) { $1 }
+        for fleet in fleets {
+            if let assigned = ofFleet[fleet.id] { byFleet.append((fleet, assigned)) }
+        }
+    }
+
+    /// Per app what `device` shall run. The device's own assignment wins over every fleet's, the later of two;
+    /// among fleets the highest priority.
+    public func resolve(_ device: Device) -> [AppID: Outcome] {
+        guard device.state == .active else { return [:] }
+        let labels = device.recordLabels
+        var candidates: [AppID: [Assignment]] = [:]
+        for (fleet, assignments) in byFleet where fleet.selector.matches(labels) {
+            for assignment in assignments { candidates[assignment.app, default: []].append(assignment) }
+        }
+        var outcomes = candidates.compactMapValues(Self.strongest)
+        let own = (byDevice[device.id] ?? []).sorted { ($0.madeAt, $0.id) < ($1.madeAt, $1.id) }
+        for assignment in own { outcomes[assignment.app] = .assigned(assignment) }
+        return outcomes
     }
 
     private static func strongest(_ candidates: [Assignment]) -> Outcome? {

@@ -16,13 +16,22 @@ public protocol HubRecord: Codable, Sendable, Equatable {
     var recordID: String { get }
     /// What selectors see.
     var recordLabels: Labels { get }
+
+    /// The stored form; JSON unless a record has a form of its own.
+    func encoded() throws(HubError) -> [UInt8]
+    /// - Throws: `hub.record-schema` for a form that a later hub wrote, `hub.record-malformed`.
+    init(decoding bytes: [UInt8]) throws(HubError)
 }
 
 extension HubRecord {
     public var recordLabels: Labels { Labels() }
 
-    /// The stored form: JSON, keys sorted, under the number of its schema.
-    public func encoded() throws(HubError) -> [UInt8] {
+    public func encoded() throws(HubError) -> [UInt8] { try encodedJSON() }
+
+    public init(decoding bytes: [UInt8]) throws(HubError) { try self.init(decodingJSON: bytes) }
+
+    /// JSON, keys sorted, under the number of its schema.
+    func encodedJSON() throws(HubError) -> [UInt8] {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         let bytes: [UInt8]
@@ -38,8 +47,7 @@ extension HubRecord {
         return bytes
     }
 
-    /// - Throws: `hub.record-schema` for a form that a later hub wrote, `hub.record-malformed`.
-    public init(decoding bytes: [UInt8]) throws(HubError) {
+    init(decodingJSON bytes: [UInt8]) throws(HubError) {
         let element = "stored \(Self.kind.rawValue)"
         guard bytes.count <= HubLimits.recordSize else {
             throw HubError(.limit, element, "\(bytes.count) bytes, at most \(HubLimits.recordSize)")

@@ -89,19 +89,8 @@ public final class DeviceDirectory: Sendable {
     /// Reads everything from the store.
     public func load() async throws {
         var fresh = State()
-        var cursor: String?
-        repeat {
-            let page = try await store.list(
-                .device, selector: .everything, after: cursor, limit: HubStoreLimits.page)
-            for record in page.records { Self.put(try Device(decoding: record.body), into: &fresh) }
-            cursor = page.next
-        } while cursor != nil
-        repeat {
-            let page = try await store.list(
-                .token, selector: .everything, after: cursor, limit: HubStoreLimits.page)
-            for record in page.records { put(try TokenRecord(decoding: record.body), into: &fresh) }
-            cursor = page.next
-        } while cursor != nil
+        try await store.each(Device.self) { Self.put($0, into: &fresh) }
+        try await store.each(TokenRecord.self) { put($0, into: &fresh) }
         let loaded = fresh
         state.withLockedValue { $0 = loaded }
     }

@@ -195,9 +195,9 @@ public struct EnrolmentService: Sendable {
     /// The same by the record that each peer follows from, with the time at which a temporary one goes.
     public func eachPeer(_ body: (RecordKey, [TunnelPeer], Timestamp?) throws -> Void) async throws {
         let active = try Selector("state=\(Device.State.active.rawValue)")
-        try await each(Device.self, active) { try body($0.key, $0.peers(in: identity.network), nil) }
+        try await store.each(Device.self, active) { try body($0.key, $0.peers(in: identity.network), nil) }
         let now = clock.now()
-        try await each(TokenRecord.self, .everything) { record in
+        try await store.each(TokenRecord.self) { record in
             if let peer = try record.peer(in: identity.network, at: now, sealing: sealing) {
                 try body(record.key, [peer], record.expires)
             }
@@ -214,18 +214,6 @@ public struct EnrolmentService: Sendable {
             return (peer.map { [$0] } ?? [], peer == nil ? nil : token.expires)
         default: return ([], nil)
         }
-    }
-
-    private func each<Record: HubRecord>(
-        _ type: Record.Type, _ selector: Selector, _ body: (Record) throws -> Void
-    ) async throws {
-        var cursor: String?
-        repeat {
-            let page = try await store.list(
-                Record.kind, selector: selector, after: cursor, limit: HubStoreLimits.page)
-            for stored in page.records { try body(Record(decoding: stored.body)) }
-            cursor = page.next
-        } while cursor != nil
     }
 
     private func retrying<Value>(_ body: () async throws -> Value) async throws -> Value {

@@ -235,4 +235,25 @@ extension MetadataStore {
         guard let stored = try await get([key])[key] else { return nil }
         return (try Record(decoding: stored.body), stored.version)
     }
+
+    /// Every record of a kind that a selector chooses, by id, in pages; a page is read while the one before it is
+    /// worked on. What is committed meanwhile may or may not be among them.
+    public func each<Record: HubRecord>(
+        _ type: Record.Type = Record.self, _ selector: Selector = .everything,
+        isolation: isolated (any Actor)? = #isolation, _ body: (Record) throws -> Void
+    ) async throws {
+        var page = try await list(Record.kind, selector: selector, after: nil, limit: HubStoreLimits.page)
+        while true {
+            let cursor = page.next
+            async let following = next(Record.kind, selector, cursor)
+            for stored in page.records { try body(Record(decoding: stored.body)) }
+            guard let next = try await following else { return }
+            page = next
+        }
+    }
+
+    private func next(_ kind: RecordKind, _ selector: Selector, _ cursor: String?) async throws -> RecordPage? {
+        guard let cursor else { return nil }
+        return try await list(kind, selector: selector, after: cursor, limit: HubStoreLimits.page)
+    }
 }

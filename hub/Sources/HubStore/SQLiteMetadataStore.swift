@@ -63,7 +63,7 @@ public actor SQLiteMetadataStore: MetadataStore {
             found[key] = try connection.first(
                 "SELECT id, version, labels, body FROM record WHERE kind = ? AND id = ?", .text(key.kind.rawValue),
                 .text(key.id)
-            ) { try Self.record(key.kind, $0) }
+            ) { try Self.record(key.kind, $0, Self.unpack($0.text(2))) }
         }
         return found
     }
@@ -75,10 +75,20 @@ public actor SQLiteMetadataStore: MetadataStore {
         var records: [StoredRecord] = []
         var looked = 0
         var next: String?
+        // A fleet has few sets of labels: each is read once a page.
+        var known: [String: Labels] = [:]
         let visit: (borrowing Row) throws -> Bool = { row in
             if records.count == limit || looked == HubStoreLimits.scan { return false }
             looked += 1
-            let record = try Self.record(kind, row)
+            let text = try row.text(2)
+            let labels: Labels
+            if let seen = known[text] {
+                labels = seen
+            } else {
+                labels = try Self.unpack(text)
+                known[text] = labels
+            }
+            let record = try Self.record(kind, row, labels)
             next = record.key.id
             if selector.matches(record.labels) { records.append(record) }
             return true
@@ -103,10 +113,9 @@ public actor SQLiteMetadataStore: MetadataStore {
         return RecordPage(records: records, next: isFull ? next : nil)
     }
 
-    static func record(_ kind: RecordKind, _ row: borrowing Row) throws -> StoredRecord {
+    private static func record(_ kind: RecordKind, _ row: borrowing Row, _ labels: Labels) throws -> StoredRecord {
         StoredRecord(
-            key: RecordKey(kind, try row.text(0)), version: try row.integer(1), labels: try unpack(try row.text(2)),
-            body: try row.blob(3))
+            key: RecordKey(kind, try row.text(0)), version: try row.integer(1), labels: labels, body: try row.blob(3))
     }
 
     public func changes(after sequence: Int64, limit: Int) async throws -> [RecordChange] {
