@@ -88,7 +88,8 @@ let package = Package(
         .library(
             name: "HubBench",
             targets: [
-                "Base", "Trust", "WireGuard", "HubProtocol", "HubHTTP", "HubCore", "HubStore", "HubTokens", "HubEnrolment",
+                "Base", "Trust", "WireGuard", "HubProtocol", "HubHTTP", "HubCore", "HubStore", "HubTokens",
+                "HubEnrolment",
                 "HubReports", "HubAudit", "HubDevices",
             ]),
     ],
@@ -198,8 +199,10 @@ let package = Package(
         hubLibrary(
             "HubManagement",
             [
-                "Base", "Model", "Trust", "WireGuard", "TransparencyLog", "HubProtocol", "HubHTTP", "HubCore", "HubStore",
-                "HubTokens", "HubEnrolment", "HubReleases", "HubAudit", "HubDevices", "HubTunnel", "OCI", logging, nioCore, nioHTTP1,
+                "Base", "Model", "Trust", "WireGuard", "TransparencyLog", "HubProtocol", "HubHTTP", "HubCore",
+                "HubStore",
+                "HubTokens", "HubEnrolment", "HubReleases", "HubAudit", "HubDevices", "HubTunnel", "OCI", logging,
+                nioCore, nioHTTP1,
                 nioConcurrencyHelpers,
             ]),
 
@@ -210,7 +213,8 @@ let package = Package(
                 "Base", "Model", "COpenSSL", "ServiceSupport", "Trust", "WireGuard", "TransparencyLog", "HubProtocol",
                 "HubHTTP",
                 "HubCore",
-                "HubStore", "HubTokens", "HubEnrolment", "HubReleases", "HubAudit", "HubDevices", "HubTunnel", "HubManagement",
+                "HubStore", "HubTokens", "HubEnrolment", "HubReleases", "HubAudit", "HubDevices", "HubTunnel",
+                "HubManagement",
                 "OCI", logging,
                 nioCore, nioPosix, nioSSL,
             ]),
@@ -225,7 +229,8 @@ let package = Package(
         executable(
             "holdfast-agent",
             [
-                "Base", "Model", "CLISupport", "ServiceSupport", "OCI", "DockerEngine", "PlainHTTP", "WireGuard", "AgentCore",
+                "Base", "Model", "CLISupport", "ServiceSupport", "OCI", "DockerEngine", "PlainHTTP", "WireGuard",
+                "AgentCore",
                 "AgentHub", "Trust", argumentParser, logging, nioCore, nioPosix,
             ]),
         .executableTarget(
@@ -246,7 +251,7 @@ let package = Package(
             ],
             path: "Tests/AgentTestSupport", swiftSettings: swiftSettings),
         .target(
-            name: "HTTPTestSupport", dependencies: [nioCore, nioPosix], path: "Tests/HTTPTestSupport",
+            name: "HTTPTestSupport", dependencies: ["TestSupport", nioCore, nioPosix], path: "Tests/HTTPTestSupport",
             swiftSettings: swiftSettings),
         .target(
             name: "EngineTestSupport",
@@ -307,20 +312,22 @@ let package = Package(
         tests("ConformanceTests", ["Base", "Model", "Archive", "SQLite", "HubCore", "HubStore"]),
         tests(
             "HubHTTPTests",
-            ["Base", "WireGuard", "HubProtocol", "HubHTTP", logging, nioCore, nioPosix, nioHTTP1]),
+            [
+                "Base", "WireGuard", "HubProtocol", "HubHTTP", "HTTPTestSupport", logging, nioCore, nioPosix, nioHTTP1,
+            ]),
         tests(
             "HubDevicesTests",
             [
                 "Base", "Model", "Trust", "WireGuard", "HubProtocol", "HubHTTP", "HubCore", "HubStore", "HubTokens",
-                "HubEnrolment", "HubAudit", "HubDevices", logging, nioCore, nioHTTP1,
+                "HubEnrolment", "HubAudit", "HubDevices", "HTTPTestSupport", logging, nioCore, nioHTTP1, nioPosix,
             ]),
         tests("HubServerTests", ["Base", "Model", "ServiceSupport", "HubServer"]),
         tests(
             "HubManagementTests",
             [
                 "Base", "Model", "Trust", "WireGuard", "HubProtocol", "HubHTTP", "HubCore", "HubStore", "HubTokens",
-                "HubEnrolment", "HubReleases", "HubAudit", "HubDevices", "HubTunnel", "HubManagement", "OCI", logging, nioCore,
-                nioHTTP1, yams,
+                "HubEnrolment", "HubReleases", "HubAudit", "HubDevices", "HubTunnel", "HubManagement", "OCI",
+                "HTTPTestSupport", logging, nioCore, nioHTTP1, nioPosix, yams,
             ]),
         tests("TransparencyLogTests", ["Base", "Trust", "TransparencyLog"]),
         tests("HubTokensTests", ["Base", "Model", "Trust", "WireGuard", "HubCore", "HubTokens"]),

@@ -29,7 +29,9 @@ import WireGuard
     let network: TunnelNetwork
     let hubKey: SecretKey
 
-    init() async throws {
+    init() async throws { try await self.init(admission: .init(rate: 1_000)) }
+
+    init(admission: AdmissionControl.Limits) async throws {
         folder = try TemporaryDirectory()
         database = try SQLiteMetadataStore(path: folder.path + "/hub.db")
         hubKey = try SecretKey.generatePrivate()
@@ -56,7 +58,7 @@ import WireGuard
                 audit: try AuditLog(store: database, origin: "hub.test/audit", signer: signer),
                 tokens: AccessTokens(issuer: "https://hub.test", audience: "device", keys: [signer.publicKey]),
                 tokenSigner: signer, freshnessSigner: signer, hubKey: hubKey, network: network),
-            schedule: PollSchedule(), admission: .init(rate: 1_000), pacing: .init(deviceRate: 0, siteRate: 0),
+            schedule: PollSchedule(), admission: admission, pacing: .init(deviceRate: 0, siteRate: 0),
             descriptor: { nil }, logger: logger)
     }
 
@@ -244,6 +246,43 @@ import WireGuard
         while versions.waiting == 0 { try await Task.sleep(for: .milliseconds(5)) }
         versions.update { $0.release = .init(root: 1, timestamp: 9) }
         #expect(try await answer.status == .ok)
+    }
+
+    @Test func aDeviceThatAsksTooOftenIsToldWhenToComeAgain() async throws {
+        let bench = try await DeviceResponderTests(admission: .init(rate: 1_000, deviceSpacing: 60, deviceBurst: 3))
+        let device = try await bench.enrol()
+        var statuses: [HTTPResponseStatus] = []
+        var last: Answer?
+        for _ in 0..<4 {
+            let answer = try await bench.ask(.GET, .state, from: device.address, headers: device.headers)
+            statuses.append(answer.status)
+            last = answer
+        }
+        // One of the three went to the token.
+        #expect(statuses == [.ok, .ok, .tooManyRequests, .tooManyRequests])
+        let wait = try #require(last?.headers.first(name: "Retry-After").flatMap { Int($0) })
+        #expect((61...180).contains(wait))
+    }
+
+    @Test func aFullHubKeepsRoomForUpdatesAndEnrolment() async throws {
+        // Ten at once, half of them kept; nothing worth naming comes back while the test runs.
+        let bench = try await DeviceResponderTests(
+            admission: .init(rate: 0.001, burst: 10, reserve: 0.5, deviceSpacing: 0))
+        let device = try await bench.enrol()
+        var answers: [Answer] = []
+        for _ in 0..<5 {
+            answers.append(try await bench.ask(.GET, .state, from: device.address, headers: device.headers))
+        }
+        let refused = try #require(answers.last)
+        #expect(refused.status == .serviceUnavailable && refused.problem == "busy")
+        #expect((refused.headers.first(name: "Retry-After").flatMap { Int($0) } ?? 0) >= 1)
+        var headers = device.headers
+        headers.add(name: DeviceHeader.activity, value: DeviceHeader.updating)
+        #expect(try await bench.ask(.GET, .state, from: device.address, headers: headers).status == .ok)
+        let token = try await bench.enrolment.makeToken(TokenOptions(), by: "test")
+        let answer = try await bench.ask(
+            .POST, .enrol, from: bench.network.temporary(try token.credential().id), body: [])
+        #expect(answer.status != .serviceUnavailable)
     }
 
     /// Who copies the hub's database has no key of a device and no preshared key.

@@ -1,6 +1,5 @@
 import Base
-import Dispatch
-import Glibc
+import HTTPTestSupport
 import HubHTTP
 import HubProtocol
 import Logging
@@ -64,21 +63,7 @@ import WireGuard
 
     /// Sends bytes and reads until the other side closes.
     private func exchange(_ port: UInt16, _ text: String) async throws -> String {
-        String(decoding: try await converse(port, Array(text.utf8)), as: UTF8.self)
-    }
-
-    /// The client blocks: on a thread of its own, since the server's work needs the few cooperative ones.
-    private func converse(_ port: UInt16, _ bytes: [UInt8]) async throws -> [UInt8] {
-        try await withCheckedThrowingContinuation { continuation in
-            DispatchQueue.global().async {
-                continuation.resume(
-                    with: Result {
-                        let client = try Client(port: port)
-                        client.send(bytes)
-                        return client.readAll()
-                    })
-            }
-        }
+        String(decoding: try await RudeClient.converse(port, Array(text.utf8)), as: UTF8.self)
     }
 
     @Test func severalRequestsShareAConnection() async throws {
@@ -107,6 +92,9 @@ import WireGuard
         ("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", "400"),
         ("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", "400"),
         ("GET /now HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", "200"),
+        ("GET /now HTTP/1.1\r\n\r\n", "400"),
+        ("GET /now HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", "400"),
+        ("GET /now HTTP/1.0\r\n\r\n", "200"),
     ])
     func whatIsOutOfBoundsIsRefusedAndTheConnectionEnds(request: String, status: String) async throws {
         try await withListener { port in
@@ -130,7 +118,7 @@ import WireGuard
         var bounds = HTTPBounds()
         bounds.connectionsPerPeer = 2
         try await withListener(bounds) { port in
-            let held = try (0..<2).map { _ in try Client(port: port) }
+            let held = try (0..<2).map { _ in try RudeClient(port: port) }
             for client in held {
                 client.send(Array("GET /now HTTP/1.1\r\nHost: x\r\n\r\n".utf8))
                 #expect(client.readSome().contains("200"))
@@ -144,7 +132,7 @@ import WireGuard
         let content = (0..<3_000_000).map { UInt8(truncatingIfNeeded: $0 &* 31) }
         try FileSystem().replace(folder.path + "/blob", with: content, op: "test")
         try await withListener(file: folder.path + "/blob") { port in
-            let whole = try await converse(
+            let whole = try await RudeClient.converse(
                 port, Array("GET /file HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".utf8))
             #expect(whole.suffix(content.count).elementsEqual(content))
             let part = try await exchange(
@@ -182,53 +170,5 @@ import WireGuard
         #expect(EntityTags.match([#""a", W/"b""#], #""b""#))
         #expect(EntityTags.match(["*"], #""b""#))
         #expect(!EntityTags.match([#""ab""#], #""b""#))
-    }
-}
-
-/// A blocking client of a few system calls, which can be as rude as a test wants.
-private final class Client: Sendable {
-    private let descriptor: Int32
-
-    init(port: UInt16) throws {
-        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = port.bigEndian
-        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-        let connected = withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-            }
-        }
-        guard connected == 0 else { throw FileSystemError(operation: "connect", path: "127.0.0.1", errno: errno) }
-    }
-
-    deinit { close(descriptor) }
-
-    func send(_ bytes: [UInt8]) {
-        var sent = 0
-        while sent < bytes.count {
-            let count = bytes[sent...].withUnsafeBytes {
-                Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
-            }
-            guard count > 0 else { return }
-            sent += count
-        }
-    }
-
-    func readAll() -> [UInt8] {
-        var output: [UInt8] = []
-        var piece = [UInt8](repeating: 0, count: 1 << 16)
-        while true {
-            let count = recv(descriptor, &piece, piece.count, 0)
-            guard count > 0 else { return output }
-            output += piece.prefix(count)
-        }
-    }
-
-    func readSome() -> String {
-        var piece = [UInt8](repeating: 0, count: 1 << 12)
-        let count = recv(descriptor, &piece, piece.count, 0)
-        return String(decoding: piece.prefix(max(count, 0)), as: UTF8.self)
     }
 }

@@ -38,7 +38,7 @@ final class HTTPConnection: ChannelInboundHandler {
     private var timer: Scheduled<Void>?
     private var work: Task<Void, Never>?
     private var served: UInt32 = 0
-    private let connectionID = UInt32.random(in: .min ... .max)
+    private let connectionName = Hex.encode(UInt32.random(in: .min ... .max).bigEndianBytes)
 
     init(
         responder: any HTTPResponder, peer: IPAddress, bounds: HTTPBounds, date: HTTPDate, canSendFile: Bool,
@@ -108,8 +108,12 @@ final class HTTPConnection: ChannelInboundHandler {
         self.head = head
         isWhole = false
         keepsAlive = head.isKeepAlive && !isQuiescing
-        served &+= 1
-        requestID = "\(Hex.encode(connectionID.bigEndianBytes))-\(served)"
+        nameRequest()
+        // RFC 9112 section 3.2.
+        guard head.version == .http1_0 || head.headers["Host"].count == 1 else {
+            return refuse(
+                Problem("malformed-request", status: 400, title: "There is not one Host", instance: requestID), context)
+        }
         let acceptance = responder.accept(
             HTTPRequest(method: head.method, target: head.uri, headers: head.headers, peer: peer, id: requestID))
         switch acceptance {
@@ -134,6 +138,11 @@ final class HTTPConnection: ChannelInboundHandler {
             invite(head, context)
             run(context, channel) { await work(body) }
         }
+    }
+
+    private func nameRequest() {
+        served &+= 1
+        requestID = "\(connectionName)-\(served)"
     }
 
     private static func hasBody(_ head: HTTPRequestHead) -> Bool {
@@ -381,8 +390,7 @@ final class HTTPConnection: ChannelInboundHandler {
             return context.close(promise: nil)
         }
         let isTooLarge = error == .headerOverflow
-        served &+= 1
-        requestID = "\(Hex.encode(connectionID.bigEndianBytes))-\(served)"
+        nameRequest()
         refuse(
             isTooLarge
                 ? Problem(

@@ -81,7 +81,9 @@ struct ReleaseRoutes: Sendable {
             throw Problem("busy", status: 503, title: "The blob is being written by another upload", retryAfter: 5)
         }
         guard writer.offset == start else {
-            var answer = HTTPAnswer(Problem.conflict("the upload goes on at byte \(writer.offset)"))
+            var problem = Problem.conflict("the upload goes on at byte \(writer.offset)")
+            problem.instance = request.id
+            var answer = HTTPAnswer(problem)
             answer.headers.add(name: "Upload-Offset", value: String(writer.offset))
             return answer
         }
