@@ -39,6 +39,7 @@ final class HubDevice: Sendable {
     let clock: QuickClock
     let settings: HubSettings
     let isClockTrusted: Bool
+    let windows: MaintenanceWindows
     let clockSettings = Mutex<[Timestamp]>([])
     private let running = Mutex<Running?>(nil)
 
@@ -50,8 +51,9 @@ final class HubDevice: Sendable {
 
     init(
         path: String, hub: ScriptedHub, links: RememberedLinks, clock: QuickClock, tokenFile: String = "",
-        setsClock: Bool = false, isClockTrusted: Bool = true
+        setsClock: Bool = false, isClockTrusted: Bool = true, windows: MaintenanceWindows = MaintenanceWindows()
     ) {
+        self.windows = windows
         lab = LabDevice(path: path)
         self.hub = hub
         self.links = links
@@ -77,7 +79,9 @@ final class HubDevice: Sendable {
     /// Starts an agent's hub side.
     @discardableResult
     func start() async throws -> HubService {
-        let process = try await lab.boot()
+        let (clock, isTrusted) = (clock.clock, isClockTrusted)
+        let process = try await lab.boot(
+            gate: UpdateGate(windows: windows) { ClockReading(now: clock.now(), isTrusted: isTrusted) })
         let service = make(process)
         let task = Task { await service.run() }
         running.withLock { $0 = Running(process: process, service: service, task: task) }
@@ -140,10 +144,13 @@ struct HubWorld {
         hub = try ScriptedHub(path: directory.path, lab: operatorLab, links: links, clock: clock.clock)
     }
 
-    func device(tokenFile: String = "", setsClock: Bool = false, isClockTrusted: Bool = true) -> HubDevice {
+    func device(
+        tokenFile: String = "", setsClock: Bool = false, isClockTrusted: Bool = true,
+        windows: MaintenanceWindows = MaintenanceWindows()
+    ) -> HubDevice {
         HubDevice(
             path: directory.file("state"), hub: hub, links: links, clock: clock, tokenFile: tokenFile,
-            setsClock: setsClock, isClockTrusted: isClockTrusted)
+            setsClock: setsClock, isClockTrusted: isClockTrusted, windows: windows)
     }
 
     func release(_ version: String, ctr: Int64) throws -> Release {
@@ -153,8 +160,10 @@ struct HubWorld {
     }
 
     /// A device that the hub knows and that has polled.
-    func enrolled(isClockTrusted: Bool = true, setsClock: Bool = false) async throws -> (HubDevice, String) {
-        let device = device(setsClock: setsClock, isClockTrusted: isClockTrusted)
+    func enrolled(
+        isClockTrusted: Bool = true, setsClock: Bool = false, windows: MaintenanceWindows = MaintenanceWindows()
+    ) async throws -> (HubDevice, String) {
+        let device = device(setsClock: setsClock, isClockTrusted: isClockTrusted, windows: windows)
         let service = try await device.start()
         try await service.enrol(token: try await hub.token())
         try await device.eventually("a poll") { try await device.status("lastPoll") != nil }

@@ -121,6 +121,26 @@ import WireGuard
         await device.stop()
     }
 
+    @Test func outsideTheDownloadWindowAReleaseIsSeenAndNotFetched() async throws {
+        // The virtual day begins at 08:00; closed until 20:00, then open for ten hours.
+        let window = try #require(MaintenanceWindow("0 20 * * * 10h"))
+        let (device, id) = try await world.enrolled(windows: MaintenanceWindows(download: [window]))
+        let release = try world.release("1.0.0", ctr: 1)
+        let content = Set(release.contentBlobs.map { "/\($0.digest.hex)" })
+        try await world.hub.assign(release, to: id)
+        try await device.eventually("held back") {
+            try await device.status("lastError", "code")?.string == "agent.window-closed"
+        }
+        let fetched = await world.hub.requests.filter { request in
+            request.hasPrefix("GET ") && content.contains { request.hasSuffix($0) }
+        }
+        #expect(fetched.isEmpty)
+        #expect(try await device.target() == nil)
+        world.clock.jump(by: 13 * 3_600)
+        try await device.eventually("1.0.0") { try await device.target() == "1.0.0" }
+        await device.stop()
+    }
+
     @Test func aPollThatChangesNothingIsOneRequest() async throws {
         let (device, _) = try await world.enrolled()
         try await device.eventually("settled") {

@@ -57,7 +57,7 @@ public final class LabDevice: Sendable {
     ///
     /// - Parameter content: puts something between the reconciler and its store.
     public func boot(
-        policy: PlanPolicy = PlanPolicy(), reserve: Int64 = 0,
+        policy: PlanPolicy = PlanPolicy(), reserve: Int64 = 0, gate: UpdateGate = UpdateGate(),
         content: (ReleaseContent) -> ReleaseContent = { $0 }
     ) async throws -> Process {
         let fileSystem = FileSystem(monitor: faults.monitor)
@@ -71,7 +71,7 @@ public final class LabDevice: Sendable {
                 journal: journal, engine: MonitoredEngine(engine, monitor: faults.monitor),
                 content: content(.stored(in: store)), fileSystem: fileSystem, layout: layout, clock: clock.clock,
                 logger: logger,
-                heartbeat: Heartbeat(clock: clock.clock)),
+                heartbeat: Heartbeat(clock: clock.clock), gate: gate),
             policy: policy, reserve: reserve)
         let clock = clock
         let importer = Importer(
