@@ -1,0 +1,1 @@
+../../../../../Tests/HubCoreTests/PollSimulation.swift

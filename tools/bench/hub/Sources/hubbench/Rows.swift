@@ -1,0 +1,27 @@
+import HubCore
+import HubDevices
+import HubStore
+
+/// Device rows on disk and in memory.
+enum Rows {
+    static func write(_ path: String, _ count: UInt64) async throws {
+        let fixture = try Fixture()
+        let store = try SQLiteMetadataStore(path: path)
+        let start = HubBench.now()
+        for first in stride(from: UInt64(1), through: count, by: HubStoreLimits.writes) {
+            let last = min(first + UInt64(HubStoreLimits.writes) - 1, count)
+            try await store.commit(Commit(try (first...last).map { try .put(fixture.device($0), expecting: .absent) }))
+        }
+        print("rows \(count) written_s \(HubBench.now() - start)")
+    }
+
+    static func load(_ path: String) async throws {
+        let start = HubBench.now()
+        let store = try SQLiteMetadataStore(path: path)
+        let directory = DeviceDirectory(network: try Fixture().network, store: store)
+        try await directory.load()
+        print(
+            "rows \(directory.count) start_s \(HubBench.now() - start) resident_mib \(try HubBench.residentMebibytes())"
+        )
+    }
+}
