@@ -91,10 +91,11 @@ struct WhyCommand: AsyncParsableCommand {
         if reasons.contains(where: { $0["fault"]?.bool == true }) { throw ExitCode(ExitStatus.failure.rawValue) }
     }
 
-    /// How the layers of the last import came.
+    /// How the layers of the last import came, where deltas had a part in it.
     private func supply(_ last: JSONValue) -> String {
         let layers = last["layers"]?.array ?? []
         let made = layers.count { $0["delta"]?.string != nil }
+        guard made > 0 || layers.contains(where: { $0["failures"]?.array?.isEmpty == false }) else { return "" }
         var lines = [
             "\n\(TerminalText.sanitized(last["release"]?.string ?? "")): \(made) of \(layers.count) new layers by delta, "
                 + "\(ByteCount(last["read"]?.integer ?? 0)) read, \(ByteCount(last["saved"]?.integer ?? 0)) saved"
