@@ -41,6 +41,7 @@ class Repository:
         self.files = {}
         self.artifacts = {}
         self.requests = []
+        self.user_agents = []
         self.with_hashes = False
         expires = days(30)
         self.now = {
@@ -169,7 +170,7 @@ class Server:
             def do_GET(self):
                 _, name, kind, path = self.path.split("/", 3)
                 repository = outer.repositories[name]
-                repository.user_agent = self.headers.get("User-Agent")
+                repository.user_agents.append(self.headers.get("User-Agent"))
                 found = repository.metadata(path) if kind == "metadata" else repository.artifact(unquote(path))
                 if found is None:
                     self.send_error(404)

@@ -211,3 +211,45 @@ def test_a_kept_delegated_role_is_verified_against_its_present_delegator(setup, 
     repo.publish_targets()
     assert not client.download("file")
     assert client.downloads() == []
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["in one run", "in two runs"])
+@pytest.mark.parametrize("difference", ["keys", "threshold"])
+def test_a_role_of_two_delegators_needs_the_word_of_the_one_it_is_reached_by(setup, difference, at_once):
+    """`left` vouches for the shared role's signature, `right` does not; the first lookup must not answer for both."""
+    client, repo = setup()
+    repo.delegate("left", ["left/*"])
+    repo.delegate("right", ["right/*"])
+    repo.delegate("shared", delegator="left", paths=["*/*"])
+    vouched = repo.signers["shared"]
+    repo.signers["shared"] = []
+    repo.delegate("shared", delegator="right", paths=["*/*"])
+    if difference == "threshold":
+        repo["right"].add_key(vouched[0].public_key, "shared")
+        repo["right"].delegations.roles["shared"].threshold = 2
+    repo.signers["shared"] = vouched
+    for path in ("left/file", "right/file"):
+        repo.add_artifact(path, path.encode(), "shared")
+    repo.publish_targets("left", "right", "shared")
+    if at_once:
+        assert not client.download("left/file", "right/file")
+    else:
+        assert client.download("left/file"), client.errors
+        assert not client.download("right/file")
+    assert client.downloads() == [b"left/file"]
+    # What `right` asks for is met by nobody, so it is found nowhere either.
+    assert not client.download("right/file")
+    assert client.download("left/file"), client.errors
+
+
+def test_a_role_of_two_delegators_that_both_vouch_for_it_serves_both(setup):
+    client, repo = setup()
+    repo.delegate("left", ["left/*"])
+    repo.delegate("right", ["right/*"])
+    for delegator in ("left", "right"):
+        repo.delegate("shared", delegator=delegator, paths=["*/*"])
+    for path in ("left/file", "right/file"):
+        repo.add_artifact(path, path.encode(), "shared")
+    repo.publish_targets("left", "right", "shared")
+    assert client.download("left/file", "right/file"), client.errors
+    assert client.downloads() == [b"left/file", b"right/file"]

@@ -104,3 +104,73 @@ def test_a_file_damaged_on_disk_is_downloaded_again(setup):
     kept.write_bytes(b"damaged")
     assert client.download("file"), client.errors
     assert client.downloads() == [b"content"]
+
+
+def test_one_request_is_enough_whatever_the_hashes(setup):
+    client, repo = setup()
+    repo.add_artifact("folder/file", b"content", hashes=["sha256", "sha512"])
+    repo.publish_targets()
+    assert client.download("folder/file"), client.errors
+    assert [request for request in repo.requests if request[0] == "artifact"] == [("artifact", "folder/file")]
+
+
+def test_of_several_files_those_that_are_there_are_not_asked_for_again(setup):
+    client, repo = setup()
+    for name in ("one", "two"):
+        repo.add_artifact(name, name.encode())
+    repo.publish_targets()
+    assert client.download("one"), client.errors
+    repo.requests.clear()
+    assert client.download("one", "two", "one", "two"), client.errors
+    assert [request for request in repo.requests if request[0] == "artifact"] == [("artifact", "two")]
+    assert client.downloads() == [b"one", b"two"]
+
+
+def test_one_file_of_several_that_is_not_listed_is_a_failure(setup):
+    client, repo = setup()
+    repo.add_artifact("one", b"one")
+    repo.publish_targets()
+    assert not client.download("one", "missing")
+    assert client.downloads() == [b"one"]
+
+
+def test_many_changes_honest_and_not(setup):
+    client, repo = setup()
+    wanted = None
+    for number in range(6):
+        content = f"content {number}".encode()
+        repo.add_artifact("file", content)
+        repo.add_artifact(f"file-{number}", content)
+        repo.publish_targets()
+        if number % 2:
+            continue
+        assert client.download("file", f"file-{number}"), client.errors
+        wanted = content
+        # New metadata of the same listing, and other bytes behind it.
+        repo.artifacts["file"] = b"malice!!!"
+        repo.publish_targets()
+        client.download("file")
+        assert client.downloads().count(wanted) == 2
+        assert b"malice!!!" not in client.downloads()
+
+
+def test_every_request_says_who_asks(setup):
+    client, repo = setup()
+    repo.add_artifact("file", b"content")
+    repo.publish_targets()
+    assert client.download("file"), client.errors
+    assert set(repo.user_agents) == {"holdfast-tuf/1"}
+    assert len(repo.user_agents) == 5
+
+
+def test_odd_target_paths_are_encoded_in_the_url(setup):
+    client, repo = setup(consistent=False)
+    paths = ["a b/c.txt", "ü/é", "100%", "%2e%2e/x", "q?a=b", "frag#ment", "semi;colon,comma", "plus+", "\\back"]
+    paths += ["a//b", "new\nline"]
+    for path in paths:
+        repo.add_artifact(path, path.encode())
+    repo.publish_targets()
+    assert client.download(*paths), client.errors
+    assert client.downloads() == sorted(path.encode() for path in paths)
+    for path in paths:
+        assert ("artifact", path) in repo.requests

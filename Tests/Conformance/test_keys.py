@@ -1,6 +1,9 @@
 """Whose signatures count, and how many."""
 
+import json
+
 import pytest
+from securesystemslib.formats import encode_canonical
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata
 
@@ -10,6 +13,9 @@ ROOT_CHAINS = {
     "strangers' signatures are ignored": ([([1], 1, [8, 1]), ([2], 1, [9, 1, 2, 8]), ([2], 1, [2, 9])], True),
     "any three of five": (
         [([0, 1, 2, 3, 4], 3, [0, 2, 4]), ([0, 1, 2, 3, 4], 3, [4, 1, 0]), ([0, 1, 2, 3, 4], 3, [3, 1, 2])], True),
+    "one of five is replaced in two steps": (
+        [([0, 1, 2, 3, 4], 3, [0, 2, 4]), ([0, 1, 3, 4, 5], 3, [0, 2, 4, 5]), ([0, 1, 3, 4, 5], 3, [4, 0, 5])], True),
+    "a second key, and both are needed": ([([1], 1, [1]), ([1, 2], 2, [1, 2])], True),
     "one of five is replaced": ([([0, 1, 2, 3, 4], 3, [0, 2, 4]), ([0, 1, 3, 4, 5], 3, [0, 1, 4])], True),
     "all of five are replaced": (
         [([0, 1, 2, 3, 4], 3, [0, 1, 2]), ([5, 6, 7, 8, 9], 3, [0, 1, 2, 5, 6, 7]), ([5, 6, 7, 8, 9], 3, [7, 8, 9])],
@@ -52,6 +58,10 @@ ROLE_CASES = {
     "one of three by a former key": ([0, 1, 3, 4, 5], 3, [0, 2, 4], False),
     "one short": ([0, 1, 3, 4, 5], 3, [0, 4], False),
     "three of five": ([0, 1, 2, 3, 4], 3, [4, 2, 3], True),
+    "another three of five": ([0, 1, 2, 3, 4], 3, [0, 2, 4], True),
+    "the first three of five": ([0, 1, 2, 3, 4], 3, [1, 0, 2], True),
+    "the middle three of five": ([0, 1, 2, 3, 4], 3, [1, 2, 3], True),
+    "all five of five": ([0, 1, 2, 3, 4], 5, [4, 3, 2, 1, 0], True),
 }
 
 
@@ -151,3 +161,82 @@ def test_a_threshold_above_the_number_of_keys_is_never_met(setup):
     repo.publish("root", "snapshot", "timestamp")
     assert not client.refresh()
     assert client.versions() == {"root": 2, "timestamp": 2}
+
+
+def test_a_signature_too_few_is_refused_after_a_good_version(setup):
+    client, repo = setup()
+    repo["root"].roles["snapshot"].threshold = 3
+    for _ in range(2):
+        repo.add_key("snapshot")
+    repo.publish("root", "targets", "snapshot", "timestamp")
+    assert client.refresh(), client.errors
+    repo.signers["snapshot"].pop()
+    before = client.stored("snapshot")
+    repo.publish_targets()
+    assert not client.refresh()
+    assert client.stored("snapshot") == before
+
+
+def edited(change):
+    """A change of served bytes made in plain JSON, for what python-tuf will not write."""
+
+    def apply(data):
+        document = json.loads(data)
+        change(document)
+        return json.dumps(document).encode()
+
+    return apply
+
+
+@pytest.mark.parametrize("role", ["root", "timestamp", "snapshot", "targets"])
+def test_two_signatures_under_one_keyid_are_refused_though_the_threshold_is_met(setup, role):
+    client, repo = setup()
+    repo.publish("root", "targets", "snapshot", "timestamp")
+    repo.replace_latest(role, edited(lambda document: document["signatures"].append(document["signatures"][0])))
+    assert not client.refresh()
+    assert client.versions().get(role, 1) == 1
+
+
+@pytest.mark.parametrize("sig", ["of another version", "", "00", "not hexadecimal"])
+def test_a_signature_that_says_nothing_does_not_spoil_a_met_threshold(setup, sig):
+    client, repo = setup()
+    first = json.loads(repo.latest("timestamp"))["signatures"][0]
+    repo.add_key("timestamp")
+    repo.publish("root", "timestamp")
+
+    def spoil(document):
+        for signature in document["signatures"]:
+            if signature["keyid"] == first["keyid"]:
+                signature["sig"] = first["sig"] if sig == "of another version" else sig
+
+    repo.replace_latest("timestamp", edited(spoil))
+    assert client.refresh(), client.errors
+    assert client.versions()["timestamp"] == 2
+
+
+def test_a_key_s_field_of_former_times_means_nothing(setup):
+    client, repo = setup()
+    repo["root"].roles["snapshot"].keyids.clear()
+    signer = CryptoSigner.generate_ed25519()
+    signer.public_key.unrecognized_fields["keyid_hash_algorithms"] = "md5"
+    repo.signers["snapshot"] = []
+    repo.add_key("snapshot", signer)
+    repo.publish("root", "snapshot", "timestamp")
+    assert client.refresh(), client.errors
+    assert client.versions()["snapshot"] == 2
+
+
+@pytest.mark.parametrize("threshold", [0, -1])
+@pytest.mark.parametrize("role", ["root", "timestamp", "snapshot", "targets"])
+def test_a_threshold_below_one_is_refused(setup, role, threshold):
+    client, repo = setup()
+    repo.publish("root")
+
+    def lower(document):
+        document["signed"]["roles"][role]["threshold"] = threshold
+        signature = repo.signers["root"][0].sign(encode_canonical(document["signed"]).encode())
+        document["signatures"] = [{"keyid": signature.keyid, "sig": signature.signature}]
+
+    repo.replace_latest("root", edited(lower))
+    assert not client.refresh()
+    assert client.versions() == {"root": 1}

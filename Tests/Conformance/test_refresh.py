@@ -18,7 +18,7 @@ def test_a_first_refresh_asks_for_each_role_once(setup):
     assert client.versions() == {"root": 1, "snapshot": 1, "targets": 1, "timestamp": 1}
     for role in client.versions():
         assert client.stored(role) == repo.latest(role)
-    assert repo.user_agent
+    assert all(repo.user_agents)
 
 
 def test_initialising_asks_for_nothing(setup):
@@ -186,6 +186,45 @@ def test_a_snapshot_in_the_place_of_a_timestamp_is_refused(setup):
     assert client.versions() == {"root": 2}
 
 
+@pytest.mark.parametrize("fault", ["unsigned", "garbage", "truncated", "empty"])
+@pytest.mark.parametrize("role", ["root", "timestamp", "snapshot", "targets"])
+def test_what_fails_to_verify_never_takes_the_place_of_what_is_kept(setup, role, fault):
+    client, repo = setup()
+    assert client.refresh(), client.errors
+    kept = client.stored(role)
+    repo.publish("root", "targets", "snapshot", "timestamp")
+    changes = {
+        "unsigned": lambda data: json.dumps({**json.loads(data), "signatures": []}).encode(),
+        "garbage": lambda data: b"\x00" + data,
+        "truncated": lambda data: data[:-20],
+        "empty": lambda data: b"",
+    }
+    repo.replace_latest(role, changes[fault])
+    assert not client.refresh()
+    assert client.stored(role) == kept
+    assert list(client.versions()) == ["root", "snapshot", "targets", "timestamp"]
+
+
+def test_a_snapshot_that_no_timestamp_names_is_not_asked_for(setup):
+    client, repo = setup()
+    repo.publish("snapshot", "timestamp")
+    assert client.refresh(), client.errors
+    repo["snapshot"].version = 0
+    repo.publish("snapshot")
+    assert client.refresh(), client.errors
+    assert client.versions()["snapshot"] == 2
+    assert repo.requests[-1] == ("timestamp", None)
+
+
+def test_targets_that_no_snapshot_lists_are_not_asked_for(setup):
+    client, repo = setup()
+    assert client.refresh(), client.errors
+    repo.publish("targets")
+    assert client.refresh(), client.errors
+    assert client.versions()["targets"] == 1
+    assert repo.requests[-1] == ("timestamp", None)
+
+
 # Expiry
 
 
@@ -204,6 +243,38 @@ def test_an_expired_role_is_refused(setup, role, left):
     repo.publish("root", "targets", "snapshot", "timestamp")
     assert not client.refresh()
     assert client.versions() == left
+
+
+@pytest.mark.parametrize("role", ["root", "timestamp", "snapshot", "targets"])
+def test_an_expired_role_is_refused_after_a_good_refresh(setup, role):
+    client, repo = setup()
+    assert client.refresh(), client.errors
+    repo[role].expires = days(-5)
+    repo.publish("root", "targets", "snapshot", "timestamp")
+    assert not client.refresh()
+    # 5.3.8 keeps a root before its expiry is looked at, and nothing after the refused role is fetched.
+    order = ["root", "timestamp", "snapshot", "targets"]
+    accepted = order[: max(order.index(role), 1)]
+    assert client.versions() == {each: 2 if each in accepted else 1 for each in sorted(order)}
+
+
+def test_a_kept_root_may_be_expired_when_there_is_newer(setup):
+    client, repo = setup()
+    repo["root"].expires = days(7)
+    repo.publish("root")
+    assert client.refresh(), client.errors
+    repo["root"].expires = days(21)
+    repo.publish("root")
+    assert client.refresh(time="+18d"), client.errors
+    assert client.versions()["root"] == 3
+
+
+def test_a_root_that_has_expired_since_is_refused(setup):
+    client, repo = setup()
+    repo["root"].expires = days(7)
+    repo.publish("root")
+    assert client.refresh(), client.errors
+    assert not client.refresh(time="+8d")
 
 
 def test_what_is_kept_may_be_expired_when_there_is_newer(setup):
