@@ -44,7 +44,8 @@ extension Repository {
         let entries = try assigned().filter { app == nil || $0.target.app == app }
         let known = entries.reduce(into: Set<ExactText>()) { $0.formUnion($1.devices) }
         if let stranger = unwanted.subtracting(known).min() {
-            throw TrustError(.notAssigned, stranger.text, "the director assigns this device nothing")
+            throw TrustError(
+                .notAssigned, stranger.text, "the director assigns this device nothing\(app.map { " of \($0)" } ?? "")")
         }
         let changed = entries.filter { !$0.devices.isDisjoint(with: unwanted) }
             .map { Assigned($0.target, $0.devices.subtracting(unwanted)) }
@@ -84,7 +85,7 @@ extension Repository {
     private static func identifiers(_ devices: [String]) throws(TrustError) -> Set<ExactText> {
         for device in devices where device.isEmpty || device.utf8.count > DirectorAssignment.deviceBytes {
             throw TrustError(
-                .repositoryInvalid, device, "a device's id is 1 to \(DirectorAssignment.deviceBytes) bytes long")
+                .repositoryInvalid, "device \"\(device.prefix(64))\"", "a device's id is 1 to \(DirectorAssignment.deviceBytes) bytes long")
         }
         return Set(devices.map { ExactText($0) })
     }

@@ -56,20 +56,21 @@ public struct FreshnessTicket: Sendable, Equatable {
         self.init(device: device, nonce: nonce, repository: repository, snapshotVersion: version, issued: issued)
     }
 
+    /// Whose signatures count: those of the root's own role for it, or the timestamp role's where there is none.
+    static func signers(_ root: RootMetadata, limits: TrustLimits) throws(TrustError) -> RoleKeys {
+        let role = "x-holdfast-freshness"
+        guard let node = root.document.signed["roles"]?[role] else { return try root.keys(of: TopLevel.timestamp) }
+        let table = try PublicKey.table(root.document.signed["keys"], element: TopLevel.root, limits: limits)
+        return try RoleKeys(node, keys: table, element: role)
+    }
+
     /// Checks an envelope against what this device asked and what it just verified.
     static func check(
         _ bytes: [UInt8], root: RootMetadata, device: String, nonce: [UInt8]?, snapshotVersion: Int64,
         limits: TrustLimits
     ) throws(TrustError) -> FreshnessTicket {
         let envelope = try DSSEEnvelope(parsing: bytes, limits: limits)
-        let role = "x-holdfast-freshness"
-        let keys: RoleKeys
-        if let node = root.document.signed["roles"]?[role] {
-            let table = try PublicKey.table(root.document.signed["keys"], element: TopLevel.root, limits: limits)
-            keys = try RoleKeys(node, keys: table, element: role)
-        } else {
-            keys = try root.keys(of: TopLevel.timestamp)
-        }
+        let keys = try signers(root, limits: limits)
         let ticket = try FreshnessTicket(payload: envelope.verified(type: payloadType, by: keys))
         guard ticket.device.isExactly(device) else {
             throw TrustError(.ticketInvalid, "ticket", "is for device \(ticket.device), this is \(device)")

@@ -41,7 +41,7 @@ public struct KeyStore: Sendable {
 
     /// Makes an ed25519 key. With a passphrase it is encrypted; without, kept in the clear and said to be `plain`.
     ///
-    /// - Throws: `trust.key-exists`; `trust.key-permission` when the directory is open to others.
+    /// - Throws: `trust.key-exists`; `trust.key-name`; `trust.key-permission` when the directory is open to others.
     @discardableResult
     public func generate(_ name: String, passphrase: Passphrase) throws -> Entry {
         let seed = try SecureRandom.bytes(Ed25519Signer.seedBytes)
@@ -88,7 +88,9 @@ public struct KeyStore: Sendable {
         switch file.entry.protection {
         case .plain: return try file.unlock(with: nil)
         case .passphrase: return try file.unlock(with: passphrase.read(name))
-        case .token: return try TokenSigner(file.token(), publicKey: file.entry.publicKey, pin: passphrase.read(name))
+        case .token:
+            let pin = try passphrase.read("\(name) (its token's PIN)")
+            return try TokenSigner(file.token(), publicKey: file.entry.publicKey, pin: pin)
         }
     }
 
@@ -99,7 +101,7 @@ public struct KeyStore: Sendable {
             (0x30...0x39).contains($0) || (0x61...0x7A).contains($0 | 0x20) || $0 == 0x2D || $0 == 0x5F || $0 == 0x2E
         }
         guard plain, !name.isEmpty, name.utf8.count <= 64, !name.hasPrefix(".") else {
-            throw TrustError(.keyNotFound, name, "a key's name is 1 to 64 letters, digits, \"-\", \"_\" or \".\"")
+            throw TrustError(.keyName, name, "a key's name is 1 to 64 letters, digits, \"-\", \"_\" or \".\"")
         }
     }
 

@@ -272,7 +272,7 @@ public struct Repository: Sendable {
     }
 
     func missing(_ role: String) -> TrustError {
-        TrustError(.metadataMissing, role, "\(base) has no such role")
+        TrustError(.metadataMissing, role, "\(base) has no such role; holdfast repo status lists those there are")
     }
 
     static func days(_ role: JSONValue?, _ standard: Int) -> Int {

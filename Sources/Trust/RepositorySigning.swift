@@ -19,6 +19,8 @@ public struct SigningReport: Sendable, Equatable {
         /// Valid signatures so far, and how many it takes; a root counts for the old and for the new keys.
         public var have: Int
         public var need: Int
+        /// Whether it is the former root's keys that are asked, whose word a new root needs besides its own keys'.
+        public var isOfFormerKeys = false
         /// Keyids that may still sign.
         public var missing: [String]
     }
@@ -28,7 +30,8 @@ extension Repository {
     /// Signs what is staged with whatever `signers` are there, and publishes what then meets its threshold.
     ///
     /// A second key holder calls this on the carried folder. Snapshot and timestamp are written anew when
-    /// something they cover was published and their keys are among `signers`; else they stay pending.
+    /// something they cover was published and their keys are among `signers`; else they stay pending. A snapshot waits
+    /// for every delegated role.
     @discardableResult
     public func sign(_ signers: [any Signer]) throws -> SigningReport {
         try checkFolders()
@@ -52,7 +55,7 @@ extension Repository {
             for role in try stagedTargetsRoles() where !held.contains(role) { try advance(role, signers, &report) }
             try restageOrphans()
         }
-        if try needsSnapshot() { try stageSnapshot() }
+        if try needsSnapshot(), try delegationsAreSigned() { try stageSnapshot() }
         for role in [TopLevel.snapshot, TopLevel.timestamp] {
             if role == TopLevel.timestamp, try needsTimestamp() { try stageTimestamp() }
             if isStaged(role), !held.contains(role) { try advance(role, signers, &report) }
@@ -109,7 +112,7 @@ extension Repository {
         for role in try stagedRoles() {
             guard let draft = try staged(role), let authorities = try authorities(of: role, draft) else { continue }
             let message = try draft.canonical(role)
-            for keys in authorities {
+            for (number, keys) in authorities.enumerated() {
                 let valid = keys.keyIDs.filter { keyID in
                     guard let signature = draft.signatures.first(where: { $0.keyID == keyID }) else { return false }
                     let alone = RoleKeys(keyIDs: [keyID], threshold: 1, keys: keys.keys)
@@ -119,6 +122,7 @@ extension Repository {
                 report.pending.append(
                     .init(
                         role: role, version: draft.version, have: valid.count, need: Int(clamping: keys.threshold),
+                        isOfFormerKeys: authorities.count > 1 && number == 0,
                         missing: keys.keyIDs.filter { !valid.contains($0) }))
             }
         }
@@ -158,6 +162,27 @@ extension Repository {
     private func needsSnapshot() throws -> Bool {
         guard try published(TopLevel.targets) != nil else { return false }
         return try snapshotMeta() != (try current(TopLevel.snapshot))?.signed["meta"]
+    }
+
+    /// Whether every role that a published one delegates to is published and signed as its delegator asks.
+    ///
+    /// Until then no snapshot lists the delegator's change: it would lead every client to a role that cannot be
+    /// verified, which ends its search, also for what others list.
+    private func delegationsAreSigned() throws -> Bool {
+        var visited: Set<ExactText> = []
+        var pending = [TopLevel.targets]
+        while let delegator = pending.popLast() {
+            guard visited.insert(ExactText(delegator)).inserted, let draft = try published(delegator) else { continue }
+            let metadata = try TargetsMetadata(parsing: draft.bytes(delegator), role: delegator, limits: limits)
+            for delegation in metadata.allDelegations {
+                try Self.checkRoleName(delegation.role)
+                guard let below = try published(delegation.role),
+                    Self.meets(delegation.keys, below, try below.canonical(delegation.role), delegation.role)
+                else { return false }
+                pending.append(delegation.role)
+            }
+        }
+        return true
     }
 
     private func snapshotMeta() throws -> JSONValue {

@@ -46,6 +46,12 @@ extension Repository {
         return RepositoryStatus(roles: roles, pending: try pending(), releases: try releases())
     }
 
+    /// Keyids of those who may sign freshness tickets.
+    public func ticketSigners() throws -> [String] {
+        let root = try RootMetadata(parsing: rootBytes(), limits: limits)
+        return try FreshnessTicket.signers(root, limits: limits).keyIDs
+    }
+
     /// What waits for signatures.
     public func pending() throws -> [SigningReport.Pending] {
         try Self.unsigned(self)
@@ -86,11 +92,17 @@ extension Repository {
         return bytes
     }
 
-    /// Reads the folder as a device would and says all that is wrong with it, or will be within `days`.
-    public func lint(warnDays days: Int = 14) async throws -> [LintFinding] {
+    /// Days before expiry that are worth a warning, where none are named.
+    public static let warningDays = 14
+
+    /// Reads the folder as a device would and says all that is wrong with it, or soon will be.
+    ///
+    /// - Parameter days: warns of what expires within so many days. When nil: within ``warningDays``, or within a third
+    ///   of the role's life where that is less, since a timestamp lives a week and is always near its end.
+    public func lint(warnDays days: Int? = nil) async throws -> [LintFinding] {
         var findings: [LintFinding] = []
         guard let root = try publishedRoot(1) else {
-            return [.init(severity: .error, element: TopLevel.root, message: "no root is published: \(base)")]
+            return [.init(severity: .error, element: TopLevel.root, message: "no root is published in \(base): sign what waits, with holdfast repo sign")]
         }
         let now = clock.now()
         do throws(TrustError) {
@@ -121,11 +133,14 @@ extension Repository {
         }
     }
 
-    private func lintRoles(now: Timestamp, days: Int, _ findings: inout [LintFinding]) throws {
+    private func lintRoles(now: Timestamp, days: Int?, _ findings: inout [LintFinding]) throws {
         for role in try status().roles {
-            if let expires = role.expires, expires > now, expires <= now + Int64(days) * 86_400 {
+            let near = try days ?? min(Self.warningDays, max(1, lifetime(of: role.name) / 3))
+            if let expires = role.expires, expires > now, expires <= now + Int64(near) * 86_400 {
                 findings.append(
-                    .init(severity: .warning, element: role.name, message: "expires \(expires), within \(days) days"))
+                    .init(
+                        severity: .warning, element: role.name,
+                        message: "expires \(expires), within \(near) days: sign it anew with holdfast repo refresh"))
             }
             if role.keyIDs.count < role.threshold {
                 findings.append(

@@ -15,6 +15,9 @@ public struct RolePlan: Sendable, Equatable {
         self.days = days
     }
 
+    /// With a majority of `count` keys no minority can sign, and none can block by losing its keys: 3 of 5, 2 of 3.
+    public static func majority(of count: Int) -> Int { count / 2 + 1 }
+
     func check(_ role: String) throws(TrustError) {
         guard threshold >= 1, threshold <= keys.count else {
             throw TrustError(.thresholdInvalid, role, "a threshold of \(threshold) with \(keys.count) keys")
@@ -65,9 +68,11 @@ public struct RepositoryPlan: Sendable, Equatable {
     }
 
     /// One key per role, for a lab: not for anything that matters.
-    public static func lab(root: PublicKey, targets: PublicKey, snapshot: PublicKey, timestamp: PublicKey) -> Self {
-        let days = defaultDays
-        return RepositoryPlan(
+    public static func lab(
+        root: PublicKey, targets: PublicKey, snapshot: PublicKey, timestamp: PublicKey,
+        days: (root: Int, targets: Int, snapshot: Int, timestamp: Int) = defaultDays
+    ) -> Self {
+        RepositoryPlan(
             root: RolePlan(keys: [root], threshold: 1, days: days.root),
             targets: RolePlan(keys: [targets], threshold: 1, days: days.targets),
             snapshot: RolePlan(keys: [snapshot], threshold: 1, days: days.snapshot),

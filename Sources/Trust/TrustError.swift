@@ -54,6 +54,7 @@ public struct TrustError: CodedError, Equatable {
         case crypto
         case keyNotFound = "key-not-found"
         case keyExists = "key-exists"
+        case keyName = "key-name"
         case keyPermission = "key-permission"
         case keyLocked = "key-locked"
         case token
@@ -79,8 +80,17 @@ public struct TrustError: CodedError, Equatable {
         switch reason {
         case .thresholdNotMet: "have more of the role's key holders sign, then carry the folder again"
         case .expired: "re-sign the role with `holdfast repo refresh`, or correct the device's clock"
-        case .keyLocked: "give the passphrase by file, descriptor or prompt"
-        case .keyPermission: "chmod 600 the key file"
+        case .thresholdInvalid: "let at least 1 and at most as many as there are keys have to sign"
+        case .keyIDDuplicate: "name each key once"
+        case .keyLocked: "give this key's own passphrase (a token's: its PIN) by file, descriptor or prompt"
+        case .keyPermission: "let its owner alone use it: chmod 600 a key file, chmod 700 its folder"
+        case .keyNotFound: "see which keys there are with `holdfast keys list`"
+        case .keyExists: "choose another name; a key is never overwritten"
+        case .keyName: "choose another name"
+        case .token: "see what the module finds with `pkcs11-tool --module FILE --list-slots`"
+        case .repositoryExists: "sign what waits there with `holdfast repo sign`, or name another folder"
+        case .notAssigned: "see who gets what with `holdfast director list`"
+        case .roleName: "see the roles with `holdfast repo status`"
         case .notProvisioned: "provision the device with the repository's root.json"
         case .tooManyRoles: "name the app and version to look for"
         case .manyMatch: "name the app, or correct the selectors so that one release matches"
@@ -97,6 +107,7 @@ public struct TrustError: CodedError, Equatable {
         case .crypto: .software
         case .keyNotFound, .metadataMissing, .notAssigned: .noInput
         case .keyExists, .repositoryExists: .cannotCreate
+        case .keyName: .usage
         case .keyPermission, .keyLocked: .noPermission
         case .repositoryInvalid: .dataError
         case .token: .unavailable

@@ -9,8 +9,9 @@ struct DirectorCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "director", abstract: "Say which device gets which release, where there is no hub.",
         discussion: """
-            A device that was provisioned with a director's root takes nothing that director and release repository do
-            not both list for it. Make a director with: holdfast repo init REPO --director --lab
+            A device that was provisioned with a director's root takes nothing that director
+            and release repository do not both list for it. Make a director with:
+            holdfast repo init REPO --director --lab
 
             Example: holdfast director assign fleet --device pump-7 --release shop/1.4.0
             """,
@@ -21,7 +22,8 @@ struct DirectorAssign: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "assign", abstract: "Give devices a release, in place of another of the same application.",
         discussion: """
-            Example: holdfast director assign fleet --device pump-7 --device pump-8 --release shop/1.4.0
+            Example: holdfast director assign fleet --device pump-7 --device pump-8 \\
+                --release shop/1.4.0
             """)
 
     @OptionGroup var output: OutputOptions

@@ -25,7 +25,7 @@ enum Formatting {
     static func pending(_ wait: SigningReport.Pending) -> JSONValue {
         [
             "role": .string(wait.role), "version": .integer(wait.version), "have": .integer(Int64(wait.have)),
-            "need": .integer(Int64(wait.need)), "missing": .array(wait.missing.map { .string($0) }),
+            "need": .integer(Int64(wait.need)), "former": .bool(wait.isOfFormerKeys), "missing": .array(wait.missing.map { .string($0) }),
         ]
     }
 
@@ -39,8 +39,9 @@ enum Formatting {
 
     static func text(_ wait: SigningReport.Pending) -> String {
         let keys = wait.missing.prefix(5).map { String($0.prefix(16)) }.joined(separator: ", ")
-        return
-            "waiting    \(wait.role) version \(wait.version): \(wait.have) of \(wait.need) signatures; can sign: \(keys)"
+        let whose = wait.isOfFormerKeys ? " of the former keys" : ""
+        let progress = "\(wait.have) of \(wait.need) signatures\(whose)"
+        return "waiting    \(wait.role) version \(wait.version): \(progress); can sign: \(keys)"
     }
 
     static func target(_ target: ReleaseTarget) -> JSONValue {

@@ -26,7 +26,8 @@ struct KeysGenerate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "generate", abstract: "Make Ed25519 keys, encrypted with a passphrase.",
         discussion: """
-            The passphrase is asked for on the terminal, or read from a file or descriptor; never from the command line.
+            The passphrase is asked for on the terminal, or read from a file or descriptor;
+            never from the command line.
 
             Example: holdfast keys generate alice-root --passphrase-file ~/.secret
             """)
@@ -54,10 +55,11 @@ struct KeysAddToken: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "add-token", abstract: "Record a key that lives in a PKCS#11 token.",
         discussion: """
-            The private key stays in the token; the PIN is asked for when it signs. P-256 and RSA keys are taken.
+            The private key stays in the token; the PIN is asked for when it signs, as a
+            passphrase is. P-256 and RSA keys are taken.
 
-            Example: holdfast keys add-token hsm-root --module /usr/lib/softhsm/libsofthsm2.so \\
-                --token holdfast --label root
+            Example: holdfast keys add-token hsm-root --token holdfast --label root \\
+                --module /usr/lib/softhsm/libsofthsm2.so
             """)
 
     @OptionGroup var output: OutputOptions
@@ -93,7 +95,8 @@ struct KeysShow: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "show", abstract: "Show a key's public part.",
         discussion: """
-            With --output json the result is a file that others give to repo init, rotate and delegate.
+            With --output json the result is a file that others give to repo init, rotate
+            and delegate.
 
             Example: holdfast keys show alice-root --output json > alice-root.json
             """)

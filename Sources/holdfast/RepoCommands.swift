@@ -37,13 +37,15 @@ struct RepoInit: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "init", abstract: "Make a repository.",
         discussion: """
-            A KEY is the name of a key of this machine, or a file with another holder's public key
-            (holdfast keys show NAME --output json). What the keys here cannot sign waits for: holdfast repo sign.
+            A KEY is the name of a key of this machine, or a file with another holder's
+            public key (holdfast keys show NAME --output json). What the keys here cannot
+            sign waits for: holdfast repo sign.
 
             Examples:
               holdfast repo init fleet --lab
-              holdfast repo init fleet --root-key alice --root-key bob.json --root-key carol.json --root-threshold 2 \\
-                  --targets-key alice-t --targets-key bob-t.json --targets-threshold 2 \\
+              holdfast repo init fleet --root-key alice --root-key bob.json \\
+                  --root-key carol.json --root-threshold 2 \\
+                  --targets-key alice-t --targets-key bob-t.json \\
                   --snapshot-key online --timestamp-key online
             """)
 
@@ -111,17 +113,16 @@ struct RepoInit: AsyncParsableCommand {
         }
         return .lab(
             root: try key("root"), targets: try key("targets"), snapshot: try key("snapshot"),
-            timestamp: try key("timestamp"))
+            timestamp: try key("timestamp"), days: (rootDays, targetsDays, snapshotDays, timestampDays))
     }
 
     private func givenPlan(_ keys: SigningKeys) throws -> RepositoryPlan {
         let root = try rootKey.map(keys.publicKey)
         let targets = try targetsKey.map(keys.publicKey)
         return RepositoryPlan(
-            // 3 of 5, 2 of 3: no minority can sign, and none can block by losing its keys.
-            root: RolePlan(keys: root, threshold: rootThreshold ?? root.count / 2 + 1, days: rootDays),
+            root: RolePlan(keys: root, threshold: rootThreshold ?? RolePlan.majority(of: root.count), days: rootDays),
             targets: RolePlan(
-                keys: targets, threshold: targetsThreshold ?? targets.count / 2 + 1, days: targetsDays),
+                keys: targets, threshold: targetsThreshold ?? RolePlan.majority(of: targets.count), days: targetsDays),
             snapshot: RolePlan(keys: try snapshotKey.map(keys.publicKey), threshold: 1, days: snapshotDays),
             timestamp: RolePlan(keys: try timestampKey.map(keys.publicKey), threshold: 1, days: timestampDays))
     }
@@ -131,8 +132,8 @@ struct RepoSign: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "sign", abstract: "Sign what waits, with the keys of this machine.",
         discussion: """
-            The repository is a folder: carry it to the next key holder, who runs this on their machine.
-            What then has enough signatures is published.
+            The repository is a folder: carry it to the next key holder, who runs this on
+            their machine. What then has enough signatures is published.
 
             Example: holdfast repo sign /media/stick/fleet
             """)
@@ -185,7 +186,7 @@ struct RepoStatus: AsyncParsableCommand {
     }
 
     private func text(_ status: Trust.RepositoryStatus, _ console: Console) -> String {
-        var table = Table("role", "version", "expires", "signatures", "releases")
+        var table = Table("role", "version", "expires", "must sign", "releases")
         for role in status.roles {
             table.add([
                 role.name, role.version == 0 ? "unsigned" : String(role.version), role.expires?.description ?? "",
@@ -207,7 +208,8 @@ struct RepoLint: AsyncParsableCommand {
 
     @OptionGroup var output: OutputOptions
     @OptionGroup var target: RepositoryOptions
-    @Option(help: "Warn of metadata that expires within so many days.") var days = 14
+    @Option(help: "Warn of metadata that expires within so many days (default: 14, or a third of a role's life).")
+    var days: Int?
 
     func run() async throws {
         let findings = try await target.open().lint(warnDays: days)
@@ -251,9 +253,13 @@ struct RepoRotate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "rotate", abstract: "Change who may sign a role, and how many must.",
         discussion: """
-            Gives a new root, which enough of the old root keys must sign; for the root role, of the new ones too.
+            Gives a new root, which enough of the old root keys must sign; for the root
+            role, of the new ones too.
 
-            Example: holdfast repo rotate fleet timestamp --new-key online-2
+            Examples:
+              holdfast repo rotate fleet timestamp --new-key online-2
+              holdfast repo rotate fleet root --new-key alice --new-key bob.json \\
+                  --new-key carol.json --threshold 2
             """)
 
     @OptionGroup var output: OutputOptions
@@ -262,7 +268,7 @@ struct RepoRotate: AsyncParsableCommand {
     @Argument(help: "root, targets, snapshot or timestamp.") var role: String
     @Option(help: ArgumentHelp("A key of the role from now on; give it again for more.", valueName: "key"))
     var newKey: [String]
-    @Option(help: "Signatures needed.") var threshold = 1
+    @Option(help: "Signatures needed (default: a majority of the keys).") var threshold: Int?
     @Option(help: "Days until the role's metadata expires.") var days: Int?
 
     func run() async throws {
@@ -273,7 +279,8 @@ struct RepoRotate: AsyncParsableCommand {
             "snapshot": RepositoryPlan.defaultDays.snapshot, "timestamp": RepositoryPlan.defaultDays.timestamp,
         ]
         let plan = RolePlan(
-            keys: try newKey.map(keys.publicKey), threshold: threshold, days: days ?? standard[role] ?? 365)
+            keys: try newKey.map(keys.publicKey), threshold: threshold ?? RolePlan.majority(of: newKey.count),
+            days: days ?? standard[role] ?? RepositoryPlan.defaultDays.targets)
         // The new keys are of this role only once it is rotated; those that are here sign too.
         let new = Set(plan.keys.map(\.keyID))
         let own = try keys.store.list().filter { new.contains($0.keyID) }.map(\.name)
@@ -290,12 +297,16 @@ struct RepoDelegate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "delegate", abstract: "Let others sign releases of some applications, or spread them over bins.",
         discussion: """
-            With --bins the delegating role lists nothing itself from then on: each release goes into the bin that the
-            hash of its path names (role NAME-0, NAME-1 …), so that a device fetches one small file of very many.
+            With --bins the delegating role lists nothing itself from then on: each release
+            goes into the bin that the hash of its path names (role NAME-0, NAME-1 …), so
+            that a device fetches one small file of very many.
+
+            Called again it changes who may sign. Devices see a delegation once all that it
+            names is signed.
 
             Examples:
               holdfast repo delegate fleet shop-team --new-key carol.json --path 'shop/*'
-              holdfast repo delegate fleet bin --bins 256 --new-key targets-1 --new-key targets-2 --threshold 2
+              holdfast repo delegate fleet bin --bins 256 --new-key targets-1
             """)
 
     @OptionGroup var output: OutputOptions
@@ -303,7 +314,7 @@ struct RepoDelegate: AsyncParsableCommand {
     @OptionGroup var signing: SigningOptions
     @Argument(help: "Name of the delegated role; with --bins, how the bins' names begin.") var role: String
     @Option(help: ArgumentHelp("A key of the role; give it again for more.", valueName: "key")) var newKey: [String]
-    @Option(help: "Signatures needed.") var threshold = 1
+    @Option(help: "Signatures needed (default: a majority of the keys).") var threshold: Int?
     @Option(help: "Days until the role's metadata expires.") var days = RepositoryPlan.defaultDays.targets
     @Option(help: ArgumentHelp("Releases it speaks for; * stands for one part of a path.", valueName: "pattern"))
     var path: [String] = []
@@ -328,7 +339,8 @@ struct RepoDelegate: AsyncParsableCommand {
     func run() async throws {
         let repository = try target.open()
         let keys = signing.keyStore.signingKeys
-        let plan = RolePlan(keys: try newKey.map(keys.publicKey), threshold: threshold, days: days)
+        let plan = RolePlan(
+            keys: try newKey.map(keys.publicKey), threshold: threshold ?? RolePlan.majority(of: newKey.count), days: days)
         if let bins {
             try repository.delegateToBins(
                 prefix: role, bits: bins.trailingZeroBitCount, plan: plan, delegator: from, signers: [])

@@ -9,10 +9,12 @@ struct TicketCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "ticket", abstract: "Prove to a device without a clock that a repository is the newest.",
         discussion: """
-            The device exports a nonce; the answer, signed with the timestamp key (or a key of the role
-            x-holdfast-freshness), goes back on the stick.
+            The device exports a nonce; the answer goes back on the stick. It is signed with
+            a key of the role x-holdfast-freshness, or with the timestamp key where there is
+            no such role.
 
-            Example: holdfast ticket --repo fleet --device pump-7 --nonce 00112233445566778899aabbccddeeff -o ticket.json
+            Example: holdfast ticket --repo fleet --device pump-7 \\
+                --nonce 00112233445566778899aabbccddeeff -o ticket.json
             """)
 
     @OptionGroup var output: OutputOptions
@@ -34,13 +36,17 @@ struct TicketCommand: AsyncParsableCommand {
         guard let snapshot = status.roles.first(where: { $0.name == "snapshot" }), snapshot.version > 0 else {
             throw OperatorError(.notSigned, "the repository has no signed snapshot yet")
         }
-        let allowed = Set(status.roles.first { $0.name == "timestamp" }?.keyIDs ?? [])
-        let signers = try signing.signers(for: [workspace.repository]).filter {
-            !signing.names.isEmpty || allowed.contains($0.keyID)
+        guard !device.isEmpty else {
+            throw OperatorError(.value, "an empty id names no device", hint: "give the id that the device showed")
         }
+        // A ticket by any other key would be carried out to the device and refused there.
+        let allowed = Set(try workspace.repository.ticketSigners())
+        let signers = try signing.signers(for: [workspace.repository]).filter { allowed.contains($0.keyID) }
         guard !signers.isEmpty else {
+            let keyIDs = allowed.sorted().map { String($0.prefix(16)) }.joined(separator: ", ")
             throw OperatorError(
-                .noKey, "no key here may sign tickets", hint: "run this where the timestamp key is, or give --key")
+                .noKey, "no key \(signing.names.isEmpty ? "here" : "of those given") may sign tickets for \(workspace.path)",
+                hint: "run this where one of these keys is: \(keyIDs)")
         }
         let ticket = FreshnessTicket(
             device: device, nonce: bytes, snapshotVersion: snapshot.version, issued: SystemClock.live.now())

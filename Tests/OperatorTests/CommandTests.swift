@@ -163,6 +163,23 @@ import Testing
         let ticket = try JSONValue(parsing: try bench.fileSystem.read(bench.path("ticket.json"), limit: 1 << 16))
         #expect(ticket["payloadType"]?.string == "application/vnd.holdfast.freshness-ticket+json")
         #expect(ticket["signatures"]?.array?.count == 1)
+        let wrong = try await bench.run(
+            "ticket --repo @repo --device pump-7 --nonce 00112233445566778899aabbccddeeff -o @t --key team")
+        #expect(wrong.status == Base.ExitStatus.notTrusted.rawValue)
+        #expect(try bench.fileSystem.status(bench.path("t")) == nil)
+    }
+
+    @Test func aMajorityMustSignWhereNoThresholdIsNamed() async throws {
+        let bench = try Bench()
+        try await bench.prepare()
+        try await bench.succeed("keys generate a b c --plain")
+        try await bench.succeed("repo rotate @repo targets --new-key a --new-key b --new-key c")
+        try await bench.succeed("repo delegate @repo team --new-key a --new-key b --path shop/*")
+        let roles = try #require(try await bench.json("repo status @repo")["roles"]?.array)
+        let thresholds = roles.filter { ["targets", "team"].contains($0["name"]?.string) }.map { $0["threshold"]?.integer }
+        #expect(thresholds == [2, 2])
+        let lab = try await bench.run("repo init @other --lab --root-days 0")
+        #expect(lab.status == Base.ExitStatus.dataError.rawValue)
     }
 
     /// What is there after a build that failed half-way: no listing, no document, nothing to clear up by hand.

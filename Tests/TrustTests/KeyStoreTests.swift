@@ -52,7 +52,7 @@ import Testing
         try store.generate("a", passphrase: .none)
         #expect(await code { try store.generate("a", passphrase: .none) } == "trust.key-exists")
         for name in ["../a", "a/b", "", ".hidden", "a b"] {
-            #expect(await code { try store.generate(name, passphrase: .none) } == "trust.key-not-found")
+            #expect(await code { try store.generate(name, passphrase: .none) } == "trust.key-name")
         }
         #expect(try store.list().map(\.name) == ["a"])
         #expect(try store.entry("a").protection == .plain)

@@ -130,10 +130,52 @@ import Testing
         // The new key's holder is away; the old key no longer counts.
         let waiting = try delegate(new, lab.signers + [old])
         #expect(waiting.pending.map(\.role) == ["team"])
-        let done = try lab.repository.sign(lab.signers + [new])
-        #expect(done.published.map(\.role) == ["team", "snapshot", "timestamp"])
+        // Until then devices go on with what was signed before.
         let state = try TrustState.provision(releaseRoot: lab.repository.rootBytes(), buildTime: testNow)
         #expect(try await verify(lab.repository, state, lab.loader()).targetPath == target.path)
+        #expect(try await lab.repository.lint().filter { $0.severity == .error }.isEmpty)
+        let done = try lab.repository.sign(lab.signers + [new])
+        #expect(done.published.map(\.role) == ["team", "snapshot", "timestamp"])
+        #expect(try await verify(lab.repository, state, lab.loader()).targetPath == target.path)
+    }
+
+    @Test func aNewDelegationIsNotSeenByDevicesBeforeTheRoleItNamesIsSigned() async throws {
+        let lab = try LabRepository(try Scratch())
+        try lab.add("web", "1.0.0", ctr: 1)
+        let team = try signer(70)
+        let waiting = try lab.repository.delegate(
+            to: "team", plan: RolePlan(keys: [team.publicKey], threshold: 1, days: 30), paths: ["shop/*"],
+            signers: lab.signers)
+        #expect(waiting.published.map(\.role) == ["targets"])
+        #expect(waiting.pending.map(\.role) == ["team"])
+        let state = try TrustState.provision(releaseRoot: lab.repository.rootBytes(), buildTime: testNow)
+        #expect(try await verify(lab.repository, state, lab.loader()).targetPath == "web/1.0.0.release.json")
+        // Online roles are renewed meanwhile.
+        #expect(try lab.repository.refresh(signers: lab.signers).published.map(\.role) == ["snapshot", "timestamp"])
+        #expect(try await verify(lab.repository, state, lab.loader()).targetPath == "web/1.0.0.release.json")
+        let done = try lab.repository.sign(lab.signers + [team])
+        #expect(done.published.map(\.role) == ["team", "snapshot", "timestamp"])
+        #expect(done.pending.isEmpty)
+        #expect(try await verify(lab.repository, state, lab.loader()).targetPath == "web/1.0.0.release.json")
+    }
+
+    @Test func aNewRootSaysWhichKeysItWaitsFor() throws {
+        let lab = try LabRepository(try Scratch())
+        let fresh = [try signer(90), try signer(91)]
+        let report = try lab.repository.rotate(
+            "root", plan: RolePlan(keys: fresh.map(\.publicKey), threshold: 2, days: 30), signers: [fresh[0]])
+        #expect(report.pending.map(\.isOfFormerKeys) == [true, false])
+        #expect(report.pending.map(\.have) == [0, 1])
+        #expect(report.pending.map(\.missing) == [[lab.signers[0].keyID], [fresh[1].keyID]])
+    }
+
+    @Test func aNewRepositoryIsNotSaidToExpireSoon() async throws {
+        let lab = try LabRepository(try Scratch())
+        try lab.add()
+        #expect(try await !lab.repository.lint().contains { $0.message.contains("expires") })
+        #expect(try await lab.repository.lint(warnDays: 14).contains { $0.element == "timestamp" })
+        let late = Repository(path: lab.repository.path, clock: fixedClock(testNow + 6 * 86_400))
+        #expect(try await late.lint().contains { $0.element == "timestamp" && $0.message.contains("expires") })
     }
 
     @Test func aCrashAtAnyWriteLeavesTheOldRepositoryOrTheNew() async throws {
