@@ -111,6 +111,9 @@ enum TerminalPrompt {
             if count < 0, errno == EINTR { continue }
             switch byte {
             case _ where count <= 0, 0x0A, 0x0D:
+                guard !bytes.isEmpty else {
+                    throw CommandError(.passphrase, "no passphrase was given", hint: "run the command again")
+                }
                 return try PassphraseOptions.firstLine(bytes, of: "the terminal")
             case 0x03, 0x04: throw CommandError(.cancelled, "interrupted at the passphrase prompt")
             case 0x08, 0x7F:

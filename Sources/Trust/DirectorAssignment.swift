@@ -54,10 +54,12 @@ extension Repository {
 
     /// Every assignment, staged ones too, by device and then by path.
     public func assignments() throws -> [DirectorAssignment] {
-        try assigned().flatMap { entry in entry.devices.map { DirectorAssignment(device: $0.text, target: entry.target) } }
-            .sorted {
-                ($0.device, $0.target.path) < ($1.device, $1.target.path)
-            }
+        try assigned().flatMap { entry in
+            entry.devices.map { DirectorAssignment(device: $0.text, target: entry.target) }
+        }
+        .sorted {
+            ($0.device, $0.target.path) < ($1.device, $1.target.path)
+        }
     }
 
     private struct Assigned {
@@ -85,7 +87,8 @@ extension Repository {
     private static func identifiers(_ devices: [String]) throws(TrustError) -> Set<ExactText> {
         for device in devices where device.isEmpty || device.utf8.count > DirectorAssignment.deviceBytes {
             throw TrustError(
-                .repositoryInvalid, "device \"\(device.prefix(64))\"", "a device's id is 1 to \(DirectorAssignment.deviceBytes) bytes long")
+                .repositoryInvalid, "device \"\(device.prefix(64))\"",
+                "a device's id is 1 to \(DirectorAssignment.deviceBytes) bytes long")
         }
         return Set(devices.map { ExactText($0) })
     }

@@ -102,7 +102,11 @@ extension Repository {
     public func lint(warnDays days: Int? = nil) async throws -> [LintFinding] {
         var findings: [LintFinding] = []
         guard let root = try publishedRoot(1) else {
-            return [.init(severity: .error, element: TopLevel.root, message: "no root is published in \(base): sign what waits, with holdfast repo sign")]
+            return [
+                .init(
+                    severity: .error, element: TopLevel.root,
+                    message: "no root is published in \(base): sign what waits, with holdfast repo sign")
+            ]
         }
         let now = clock.now()
         do throws(TrustError) {

@@ -11,7 +11,16 @@ struct HoldfastTUF: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "holdfast-tuf",
         abstract: "Fetch metadata and files from a TUF repository, trusting nothing else.",
-        discussion: "Exits with 0 when all of it succeeded, else with 1.")
+        discussion: """
+            Exits with 0 when all of it succeeded, else with 1.
+
+            Examples:
+              holdfast-tuf --metadata-dir m init root.json
+              holdfast-tuf --metadata-dir m --metadata-url https://example.org/metadata refresh
+              holdfast-tuf --metadata-dir m --metadata-url https://example.org/metadata \\
+                  --target-name shop/file --target-base-url https://example.org/targets \\
+                  --target-dir files download
+            """)
 
     enum Action: String, ExpressibleByArgument, CaseIterable {
         case `init`, refresh, download

@@ -14,6 +14,9 @@ struct MetadataFolder {
     /// Everything that is kept. Delegated roles are kept under their percent-encoded names.
     func load() throws -> TrustedMetadata {
         var roles = ExactMap<[UInt8]>()
+        guard try fileSystem.status(path) != nil else {
+            throw TrustError(.notProvisioned, path, "is not there: run init first")
+        }
         for name in try fileSystem.list(path) where name.hasSuffix(Self.suffix) {
             guard let role = MetadataName.decoded(String(name.dropLast(Self.suffix.count))) else { continue }
             roles[role] = try fileSystem.read(Path.join(path, name), limit: Self.fileLimit)

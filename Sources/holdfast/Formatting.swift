@@ -25,7 +25,8 @@ enum Formatting {
     static func pending(_ wait: SigningReport.Pending) -> JSONValue {
         [
             "role": .string(wait.role), "version": .integer(wait.version), "have": .integer(Int64(wait.have)),
-            "need": .integer(Int64(wait.need)), "former": .bool(wait.isOfFormerKeys), "missing": .array(wait.missing.map { .string($0) }),
+            "need": .integer(Int64(wait.need)), "former": .bool(wait.isOfFormerKeys),
+            "missing": .array(wait.missing.map { .string($0) }),
         ]
     }
 

@@ -340,7 +340,8 @@ struct RepoDelegate: AsyncParsableCommand {
         let repository = try target.open()
         let keys = signing.keyStore.signingKeys
         let plan = RolePlan(
-            keys: try newKey.map(keys.publicKey), threshold: threshold ?? RolePlan.majority(of: newKey.count), days: days)
+            keys: try newKey.map(keys.publicKey), threshold: threshold ?? RolePlan.majority(of: newKey.count),
+            days: days)
         if let bins {
             try repository.delegateToBins(
                 prefix: role, bits: bins.trailingZeroBitCount, plan: plan, delegator: from, signers: [])

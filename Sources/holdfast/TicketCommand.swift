@@ -45,7 +45,8 @@ struct TicketCommand: AsyncParsableCommand {
         guard !signers.isEmpty else {
             let keyIDs = allowed.sorted().map { String($0.prefix(16)) }.joined(separator: ", ")
             throw OperatorError(
-                .noKey, "no key \(signing.names.isEmpty ? "here" : "of those given") may sign tickets for \(workspace.path)",
+                .noKey,
+                "no key \(signing.names.isEmpty ? "here" : "of those given") may sign tickets for \(workspace.path)",
                 hint: "run this where one of these keys is: \(keyIDs)")
         }
         let ticket = FreshnessTicket(

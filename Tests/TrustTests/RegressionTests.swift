@@ -121,6 +121,30 @@ import Testing
         }
     }
 
+    @Test("A timestamp that points to an older snapshot is refused, and the kept one stays")
+    func timestampToAnOlderSnapshot() async throws {
+        let lab = try LabRepository(Scratch())
+        try lab.add()
+        let state = try TrustState.provision(releaseRoot: lab.repository.rootBytes(), buildTime: testNow)
+        let first = try await verifier().verify(
+            from: TrustSources(release: lab.fetcher(), isSideload: false), load: lab.loader(), state: state) { _ in }
+        var stage = try Stage(lab)
+        try stage.forge("timestamp.json", signers: [stage.timestamp]) {
+            $0.signed["version"] = 99
+            $0.signed["meta"] = ["snapshot.json": ["version": 1]]
+        }
+        let served = stage.served
+        let kept = Persisted()
+        #expect(
+            await code {
+                _ = try await verifier().verify(
+                    from: TrustSources(release: StageFetcher(served: served), isSideload: false),
+                    load: lab.loader(), state: first.newState
+                ) { state in await kept.add(state) }
+            } == "trust.rollback")
+        #expect(await kept.states.allSatisfy { $0.release.timestamp == first.newState.release.timestamp })
+    }
+
     @Test("A kept timestamp is compared with even when it has expired")
     func rollbackAgainstAnExpiredTimestamp() async throws {
         let lab = try LabRepository(Scratch())
