@@ -89,7 +89,7 @@ public final class DeviceDirectory: Sendable {
     /// Reads everything from the store.
     public func load() async throws {
         var fresh = State()
-        try await store.each(Device.self) { Self.put($0, into: &fresh) }
+        try await store.each(Device.self) { Self.add($0, to: &fresh) }
         try await store.each(TokenRecord.self) { put($0, into: &fresh) }
         let loaded = fresh
         state.withLockedValue { $0 = loaded }
@@ -121,6 +121,11 @@ public final class DeviceDirectory: Sendable {
 
     private static func put(_ device: Device, into state: inout State) {
         remove(device.id, from: &state)
+        add(device, to: &state)
+    }
+
+    /// One that is not there yet.
+    private static func add(_ device: Device, to state: inout State) {
         guard device.state == .active else { return }
         let labels = intern(device.labels, in: &state)
         let row = Row(

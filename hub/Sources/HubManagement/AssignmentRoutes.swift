@@ -14,25 +14,13 @@ struct AssignmentRoutes: Sendable {
 
     var routes: [ManagementRoute] {
         [
-            ManagementRoute(.GET, "/v1/assignments", .assignmentsRead, list),
+            ManagementRoute(.GET, "/v1/assignments", .assignmentsRead) { try await services.list(Assignment.self, $0) },
             ManagementRoute(.POST, "/v1/assignments", .assignmentsApprove, make),
-            ManagementRoute(.GET, "/v1/assignments/{id}", .assignmentsRead, show),
+            ManagementRoute(.GET, "/v1/assignments/{id}", .assignmentsRead) {
+                try await services.show(Assignment.self, $0)
+            },
             ManagementRoute(.DELETE, "/v1/assignments/{id}", .assignmentsApprove, delete),
         ]
-    }
-
-    private func list(_ request: ManagementRequest) async throws -> HTTPAnswer {
-        let page = try request.page()
-        let found = try await services.store.list(
-            .assignment, selector: page.selector, after: page.cursor, limit: page.limit)
-        return .page(
-            try found.records.map { try Assignment(decoding: $0.body).json(version: $0.version) }, next: found.next)
-    }
-
-    private func show(_ request: ManagementRequest) async throws -> HTTPAnswer {
-        try request.allowQuery([])
-        let (assignment, version) = try await assignment(request)
-        return .json(assignment.json(version: version), version: version)
     }
 
     private func make(_ request: ManagementRequest) async throws -> HTTPAnswer {
@@ -104,7 +92,7 @@ struct AssignmentRoutes: Sendable {
     }
 
     private func delete(_ request: ManagementRequest) async throws -> HTTPAnswer {
-        let (assignment, version) = try await assignment(request)
+        let (assignment, version) = try await services.find(Assignment.self, request)
         try request.requireMatch(version)
         let event = AuditEvent(
             .assignmentRemoved, at: services.clock.now(), actor: request.actor, subject: assignment.subject,
@@ -113,17 +101,9 @@ struct AssignmentRoutes: Sendable {
             Commit([.delete(assignment.key, expecting: .version(version))], events: [event]))
         return HTTPAnswer(.noContent)
     }
-
-    private func assignment(_ request: ManagementRequest) async throws -> (Assignment, Int64) {
-        let id = try request.parameter("id")
-        guard (try? AssignmentID(id)) != nil, let found = try await services.store.record(Assignment.self, id) else {
-            throw Problem.notFound("assignment \(id.prefix(64))")
-        }
-        return found
-    }
 }
 
-extension Assignment {
+extension Assignment: ShownRecord {
     var subject: String {
         switch target {
         case .device(let id): "device:\(id)"

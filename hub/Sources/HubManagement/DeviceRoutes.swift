@@ -16,8 +16,8 @@ struct DeviceRoutes: Sendable {
 
     var routes: [ManagementRoute] {
         [
-            ManagementRoute(.GET, "/v1/devices", .devicesRead, list),
-            ManagementRoute(.GET, "/v1/devices/{id}", .devicesRead, show),
+            ManagementRoute(.GET, "/v1/devices", .devicesRead) { try await services.list(Device.self, $0) },
+            ManagementRoute(.GET, "/v1/devices/{id}", .devicesRead) { try await services.show(Device.self, $0) },
             ManagementRoute(.PATCH, "/v1/devices/{id}", .devicesWrite, relabel),
             ManagementRoute(.DELETE, "/v1/devices/{id}", .devicesAdmit, delete),
             ManagementRoute(.POST, "/v1/devices/{id}/approve", .devicesAdmit) { request in
@@ -38,20 +38,6 @@ struct DeviceRoutes: Sendable {
         ]
     }
 
-    private func list(_ request: ManagementRequest) async throws -> HTTPAnswer {
-        let page = try request.page()
-        let found = try await services.store.list(
-            .device, selector: page.selector, after: page.cursor, limit: page.limit)
-        return .page(
-            try found.records.map { try Device(decoding: $0.body).json(version: $0.version) }, next: found.next)
-    }
-
-    private func show(_ request: ManagementRequest) async throws -> HTTPAnswer {
-        try request.allowQuery([])
-        let (device, version) = try await device(request)
-        return .json(device.json(version: version), version: version)
-    }
-
     private func relabel(_ request: ManagementRequest) async throws -> HTTPAnswer {
         guard let labels = try request.labels(request.document(["labels"])["labels"]) else {
             throw Problem.malformed("labels are needed")
@@ -60,7 +46,7 @@ struct DeviceRoutes: Sendable {
     }
 
     private func delete(_ request: ManagementRequest) async throws -> HTTPAnswer {
-        let (device, version) = try await device(request)
+        let (device, version) = try await services.find(Device.self, request)
         try request.requireMatch(version)
         try await services.enrolment.delete(device.id, by: request.actor)
         return HTTPAnswer(.noContent)
@@ -69,23 +55,15 @@ struct DeviceRoutes: Sendable {
     private func change(
         _ request: ManagementRequest, _ rule: @Sendable (Device, Timestamp) throws -> DeviceRules.Change?
     ) async throws -> HTTPAnswer {
-        let (device, version) = try await device(request)
+        let (device, version) = try await services.find(Device.self, request)
         try request.requireMatch(version)
         _ = try await services.enrolment.change(device.id, rule)
-        let (changed, next) = try await self.device(request)
+        let (changed, next) = try await services.find(Device.self, request)
         return .json(changed.json(version: next), version: next)
-    }
-
-    private func device(_ request: ManagementRequest) async throws -> (Device, Int64) {
-        let id = try request.parameter("id")
-        guard (try? DeviceID(id)) != nil, let found = try await services.store.record(Device.self, id) else {
-            throw Problem.notFound("device \(id.prefix(64))")
-        }
-        return found
     }
 }
 
-extension Device {
+extension Device: ShownRecord {
     func json(version: Int64) -> JSONValue {
         [
             "id": .string(id.text), "version": .integer(version), "state": .string(state.rawValue),

@@ -14,25 +14,12 @@ struct FleetRoutes: Sendable {
 
     var routes: [ManagementRoute] {
         [
-            ManagementRoute(.GET, "/v1/fleets", .fleetsRead, list),
-            ManagementRoute(.GET, "/v1/fleets/{id}", .fleetsRead, show),
+            ManagementRoute(.GET, "/v1/fleets", .fleetsRead) { try await services.list(Fleet.self, $0) },
+            ManagementRoute(.GET, "/v1/fleets/{id}", .fleetsRead) { try await services.show(Fleet.self, $0) },
             ManagementRoute(.PUT, "/v1/fleets/{id}", .fleetsWrite, put),
             ManagementRoute(.DELETE, "/v1/fleets/{id}", .fleetsWrite, delete),
             ManagementRoute(.GET, "/v1/fleets/{id}/devices", .devicesRead, devices),
         ]
-    }
-
-    private func list(_ request: ManagementRequest) async throws -> HTTPAnswer {
-        let page = try request.page()
-        let found = try await services.store.list(
-            .fleet, selector: page.selector, after: page.cursor, limit: page.limit)
-        return .page(try found.records.map { try Fleet(decoding: $0.body).json(version: $0.version) }, next: found.next)
-    }
-
-    private func show(_ request: ManagementRequest) async throws -> HTTPAnswer {
-        try request.allowQuery([])
-        let (fleet, version) = try await fleet(request)
-        return .json(fleet.json(version: version), version: version)
     }
 
     private func put(_ request: ManagementRequest) async throws -> HTTPAnswer {
@@ -59,7 +46,7 @@ struct FleetRoutes: Sendable {
     }
 
     private func delete(_ request: ManagementRequest) async throws -> HTTPAnswer {
-        let (fleet, version) = try await fleet(request)
+        let (fleet, version) = try await services.find(Fleet.self, request)
         try request.requireMatch(version)
         try await services.store.commit(
             Commit(
@@ -71,7 +58,7 @@ struct FleetRoutes: Sendable {
     private func devices(_ request: ManagementRequest) async throws -> HTTPAnswer {
         let page = try request.page()
         guard page.selector == .everything else { throw Problem.malformed("a fleet has its own selector") }
-        let (fleet, _) = try await fleet(request)
+        let (fleet, _) = try await services.find(Fleet.self, request)
         let found = try await services.store.list(
             .device, selector: fleet.selector, after: page.cursor, limit: page.limit)
         let members = try found.records.map { (try Device(decoding: $0.body), $0.version) }
@@ -82,17 +69,9 @@ struct FleetRoutes: Sendable {
         AuditEvent(
             .fleetChanged, at: services.clock.now(), actor: request.actor, subject: "fleet:\(id)", fields: fields)
     }
-
-    private func fleet(_ request: ManagementRequest) async throws -> (Fleet, Int64) {
-        let id = try request.parameter("id")
-        guard (try? FleetID(id)) != nil, let found = try await services.store.record(Fleet.self, id) else {
-            throw Problem.notFound("fleet \(id.prefix(64))")
-        }
-        return found
-    }
 }
 
-extension Fleet {
+extension Fleet: ShownRecord {
     func json(version: Int64) -> JSONValue {
         [
             "id": .string(id.text), "version": .integer(version), "selector": .string(selector.description),

@@ -18,27 +18,16 @@ struct OperatorRoutes: Sendable {
 
     var routes: [ManagementRoute] {
         [
-            ManagementRoute(.GET, "/v1/operators", .operatorsRead, list),
+            ManagementRoute(.GET, "/v1/operators", .operatorsRead) {
+                try await services.list(OperatorAccount.self, $0)
+            },
             ManagementRoute(.POST, "/v1/operators", .operatorsWrite, limit: 4 << 10, make),
-            ManagementRoute(.GET, "/v1/operators/{id}", .operatorsRead, show),
+            ManagementRoute(.GET, "/v1/operators/{id}", .operatorsRead) {
+                try await services.show(OperatorAccount.self, $0)
+            },
             ManagementRoute(.PATCH, "/v1/operators/{id}", .operatorsWrite, change),
             ManagementRoute(.PUT, "/v1/operators/{id}/password", .operatorsWrite, limit: 4 << 10, setPassword),
         ]
-    }
-
-    private func list(_ request: ManagementRequest) async throws -> HTTPAnswer {
-        let page = try request.page()
-        let found = try await services.store.list(
-            .operatorAccount, selector: page.selector, after: page.cursor, limit: page.limit)
-        return .page(
-            try found.records.map { try OperatorAccount(decoding: $0.body).json(version: $0.version) }, next: found.next
-        )
-    }
-
-    private func show(_ request: ManagementRequest) async throws -> HTTPAnswer {
-        try request.allowQuery([])
-        let (account, version) = try await account(request)
-        return .json(account.json(version: version), version: version)
     }
 
     private func make(_ request: ManagementRequest) async throws -> HTTPAnswer {
@@ -58,7 +47,7 @@ struct OperatorRoutes: Sendable {
 
     private func change(_ request: ManagementRequest) async throws -> HTTPAnswer {
         let document = try request.document(["scopes", "locked"])
-        let (found, version) = try await account(request)
+        let (found, version) = try await services.find(OperatorAccount.self, request)
         try request.requireMatch(version)
         if document["locked"] != nil, document["locked"]?.bool == nil {
             throw Problem.malformed("locked is true or false")
@@ -88,7 +77,7 @@ struct OperatorRoutes: Sendable {
         guard let password = try request.document(["password"])["password"]?.string else {
             throw Problem.malformed("a password is needed")
         }
-        let (account, version) = try await account(request)
+        let (account, version) = try await services.find(OperatorAccount.self, request)
         try request.requireMatch(version)
         let (changed, event) = try OperatorRules.setPassword(
             await passwords.hash(password), of: account, by: request.caller, now: services.clock.now())
@@ -105,26 +94,12 @@ struct OperatorRoutes: Sendable {
 
     private func accounts() async throws -> [OperatorAccount] {
         var found: [OperatorAccount] = []
-        var cursor: String?
-        repeat {
-            let page = try await services.store.list(
-                .operatorAccount, selector: .everything, after: cursor, limit: HubStoreLimits.page)
-            found += try page.records.map { try OperatorAccount(decoding: $0.body) }
-            cursor = page.next
-        } while cursor != nil
-        return found
-    }
-
-    private func account(_ request: ManagementRequest) async throws -> (OperatorAccount, Int64) {
-        let id = try request.parameter("id")
-        guard (try? OperatorID(id)) != nil, let found = try await services.store.record(OperatorAccount.self, id) else {
-            throw Problem.notFound("operator \(id.prefix(64))")
-        }
+        try await services.store.each(OperatorAccount.self) { found.append($0) }
         return found
     }
 }
 
-extension OperatorAccount {
+extension OperatorAccount: ShownRecord {
     /// Everything but the password.
     func json(version: Int64) -> JSONValue {
         [

@@ -35,6 +35,14 @@ enum HubBench {
     /// Seconds on a clock that only grows.
     static func now() -> Double { Double(SystemClock.live.monotonic()) / 1e9 }
 
+    /// CPU seconds of this process so far: what does not depend on who else uses the machine.
+    static func cpu() -> Double {
+        var usage = rusage()
+        getrusage(RUSAGE_SELF, &usage)
+        func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1e6 }
+        return seconds(usage.ru_utime) + seconds(usage.ru_stime)
+    }
+
     static func residentMebibytes() throws -> Int {
         let status = String(decoding: try FileSystem().read("/proc/self/status", limit: 1 << 16), as: UTF8.self)
         let line = status.split(separator: "\n").first { $0.hasPrefix("VmRSS:") }

@@ -29,7 +29,7 @@ enum Ingest {
             }
             work.append((device, parts))
         }
-        let start = HubBench.now()
+        let (start, cpu) = (HubBench.now(), HubBench.cpu())
         let acknowledged = try await withThrowingTaskGroup(of: Int64.self) { tasks in
             for (device, parts) in work {
                 tasks.addTask {
@@ -41,6 +41,9 @@ enum Ingest {
             return try await tasks.reduce(0, +)
         }
         let seconds = HubBench.now() - start
-        print("segments \(acknowledged) seconds \(seconds) per_s \(Int(Double(acknowledged) / seconds))")
+        let spent = HubBench.cpu() - cpu
+        print(
+            "segments \(acknowledged) seconds \(seconds) per_s \(Int(Double(acknowledged) / seconds)) "
+                + "cpu_s \(spent) per_cpu_s \(Int(Double(acknowledged) / spent))")
     }
 }

@@ -12,7 +12,7 @@ enum Rows {
             let last = min(first + UInt64(HubStoreLimits.writes) - 1, count)
             try await store.commit(Commit(try (first...last).map { try .put(fixture.device($0), expecting: .absent) }))
         }
-        print("rows \(count) written_s \(HubBench.now() - start)")
+        print("rows \(count) written_s \(HubBench.now() - start) cpu_s \(HubBench.cpu())")
     }
 
     static func load(_ path: String) async throws {
