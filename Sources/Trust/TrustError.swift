@@ -89,7 +89,7 @@ public struct TrustError: CodedError, Equatable {
         case .keyName: "choose another name"
         case .token: "see what the module finds with `pkcs11-tool --module FILE --list-slots`"
         case .repositoryExists: "sign what waits there with `holdfast repo sign`, or name another folder"
-        case .notAssigned: "see who gets what with `holdfast director list`"
+        case .notAssigned: "see who gets what: on the hub, or with `holdfast director list`"
         case .roleName: "see the roles with `holdfast repo status`"
         case .notProvisioned: "provision the device with the repository's root.json"
         case .tooManyRoles: "name the app and version to look for"

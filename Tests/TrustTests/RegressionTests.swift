@@ -121,13 +121,19 @@ import Testing
         }
     }
 
-    @Test("A timestamp that points to an older snapshot is refused, and the kept one stays")
-    func timestampToAnOlderSnapshot() async throws {
+    /// A repository with one release, and what a device knows that has adopted it.
+    private func adopted() async throws -> (LabRepository, TrustState) {
         let lab = try LabRepository(Scratch())
         try lab.add()
         let state = try TrustState.provision(releaseRoot: lab.repository.rootBytes(), buildTime: testNow)
         let first = try await verifier().verify(
             from: TrustSources(release: lab.fetcher(), isSideload: false), load: lab.loader(), state: state) { _ in }
+        return (lab, first.newState)
+    }
+
+    @Test("A timestamp that points to an older snapshot is refused, and the kept one stays")
+    func timestampToAnOlderSnapshot() async throws {
+        let (lab, known) = try await adopted()
         var stage = try Stage(lab)
         try stage.forge("timestamp.json", signers: [stage.timestamp]) {
             $0.signed["version"] = 99
@@ -139,19 +145,15 @@ import Testing
             await code {
                 _ = try await verifier().verify(
                     from: TrustSources(release: StageFetcher(served: served), isSideload: false),
-                    load: lab.loader(), state: first.newState
+                    load: lab.loader(), state: known
                 ) { state in await kept.add(state) }
             } == "trust.rollback")
-        #expect(await kept.states.allSatisfy { $0.release.timestamp == first.newState.release.timestamp })
+        #expect(await kept.states.allSatisfy { $0.release.timestamp == known.release.timestamp })
     }
 
     @Test("A kept timestamp is compared with even when it has expired")
     func rollbackAgainstAnExpiredTimestamp() async throws {
-        let lab = try LabRepository(Scratch())
-        try lab.add()
-        let state = try TrustState.provision(releaseRoot: lab.repository.rootBytes(), buildTime: testNow)
-        let first = try await verifier().verify(
-            from: TrustSources(release: lab.fetcher(), isSideload: false), load: lab.loader(), state: state) { _ in }
+        let (lab, known) = try await adopted()
         var stage = try Stage(lab)
         try stage.forge("timestamp.json", signers: [stage.timestamp]) {
             $0.signed["version"] = 1
@@ -163,7 +165,7 @@ import Testing
             await code {
                 _ = try await verifier(late).verify(
                     from: TrustSources(release: StageFetcher(served: served), isSideload: false),
-                    load: lab.loader(), state: first.newState) { _ in }
+                    load: lab.loader(), state: known) { _ in }
             } == "trust.rollback")
     }
 
