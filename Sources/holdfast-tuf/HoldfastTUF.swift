@@ -16,9 +16,9 @@ struct HoldfastTUF: ParsableCommand {
 
             Examples:
               holdfast-tuf --metadata-dir m init root.json
-              holdfast-tuf --metadata-dir m --metadata-url https://example.org/metadata refresh
-              holdfast-tuf --metadata-dir m --metadata-url https://example.org/metadata \\
-                  --target-name shop/file --target-base-url https://example.org/targets \\
+              holdfast-tuf --metadata-dir m --metadata-url https://example.org/m refresh
+              holdfast-tuf --metadata-dir m --metadata-url https://example.org/m \\
+                  --target-name shop/file --target-base-url https://example.org/t \\
                   --target-dir files download
             """)
 

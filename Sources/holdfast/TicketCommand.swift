@@ -9,9 +9,9 @@ struct TicketCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "ticket", abstract: "Prove to a device without a clock that a repository is the newest.",
         discussion: """
-            The device exports a nonce; the answer goes back on the stick. It is signed with
-            a key of the role x-holdfast-freshness, or with the timestamp key where there is
-            no such role.
+            The device exports a nonce; the answer goes back on the stick. It is signed
+            with a key of the role x-holdfast-freshness, or with the timestamp key where
+            there is no such role.
 
             Example: holdfast ticket --repo fleet --device pump-7 \\
                 --nonce 00112233445566778899aabbccddeeff -o ticket.json
