@@ -286,8 +286,8 @@ let package = Package(
         tests(
             "CrashTests",
             [
-                "AgentCore", "AgentTestSupport", "Base", "CSQLite", "ImageDeltaCreate", "Model", "OCI", "SQLite",
-                "Trust",
+                "AgentCore", "AgentTestSupport", "Archive", "Base", "CSQLite", "ImageDeltaCreate", "Model", "OCI",
+                "SQLite", "Trust", logging, nioPosix,
             ]),
         tests(
             "AgentHubTests",

@@ -36,6 +36,8 @@ public actor HubService {
     var standingTrouble: (any CodedError)?
     var condition = LinkCondition()
     var polling: ReleasePoll?
+    /// The client of the session with the hub; nil while there is none.
+    private(set) var serving: HubClient?
     private var generator = SystemRandomNumberGenerator()
     private var session: Task<Void, Never>?
     private var sleeper = Sleeper()
@@ -196,6 +198,7 @@ public actor HubService {
             transport: environment.transport, clock: environment.clock, signer: signer, device: standing.device)
         let poll = ReleasePoll(environment: environment, client: client)
         polling = poll
+        serving = client
         let reporter = Reporter(environment: environment, client: client, signer: signer)
         let work = Task {
             await withTaskGroup(of: Void.self) { group in
@@ -214,6 +217,7 @@ public actor HubService {
             work.cancel()
         }
         session = nil
+        serving = nil
     }
 
     func update(_ change: @Sendable (inout HubStanding) -> Void) throws {

@@ -163,7 +163,7 @@ actor ReleasePoll {
     static func isFinal(_ error: any CodedError) -> Bool {
         let codes: Set<String> = [
             "agent.failed-before", "agent.older-than-target", "agent.held-back", "agent.invalid-release",
-            "agent.wrong-architecture", "agent.missing-feature", "trust.counter-below-floor",
+            "agent.wrong-architecture", "agent.missing-feature", "trust.ctr-below-floor",
             "trust.epoch-below-floor", "trust.requirement-missing", "trust.release-malformed",
             "trust.release-mismatch",
         ]

@@ -111,6 +111,15 @@ public struct FileSystem: Sendable {
         return Int64(info.f_bavail) * Int64(info.f_frsize)
     }
 
+    /// Files an unprivileged writer may still make on the file system that holds `path`; nil where it sets no limit.
+    public func freeInodes(_ path: String) throws(FileSystemError) -> Int64? {
+        var info = statvfs()
+        guard statvfs(path, &info) == 0 else {
+            throw FileSystemError(operation: "statvfs", path: path, errno: errno)
+        }
+        return info.f_files == 0 ? nil : Int64(clamping: info.f_favail)
+    }
+
     // MARK: Durable operations
 
     /// Replaces `path` whole or not at all: temporary file beside it, fsync, rename, fsync of the directory.

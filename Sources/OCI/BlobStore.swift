@@ -27,7 +27,8 @@ public struct BlobStore: BlobSource {
     /// Where a blob lies once it is there.
     public func path(_ digest: Digest) -> String { Path.join(blobDirectory, digest.hex) }
 
-    func partialPath(_ digest: Digest) -> String { Path.join(stagingDirectory, digest.hex + ".partial") }
+    private static let partialSuffix = ".partial"
+    func partialPath(_ digest: Digest) -> String { Path.join(stagingDirectory, digest.hex + Self.partialSuffix) }
 
     /// Makes the folders. Needed once before the first write.
     public func prepare() throws {
@@ -140,9 +141,16 @@ public struct BlobStore: BlobSource {
 
     /// Removes what interrupted writes left, but for the partials of the given blobs.
     public func clearStaging(keeping wanted: Set<Digest> = []) throws {
+        let kept = Set(wanted.map { $0.hex + Self.partialSuffix })
+        try clearStaging { !kept.contains($0) }
+    }
+
+    /// Removes what interrupted writes left and no later one can take up.
+    public func clearUnresumable() throws { try clearStaging { !$0.hasSuffix(Self.partialSuffix) } }
+
+    private func clearStaging(_ isGone: (String) -> Bool) throws {
         guard try fileSystem.status(stagingDirectory)?.kind == .directory else { return }
-        let kept = Set(wanted.map { $0.hex + ".partial" })
-        for name in try fileSystem.list(stagingDirectory) where !kept.contains(name) {
+        for name in try fileSystem.list(stagingDirectory) where isGone(name) {
             try fileSystem.unlink(Path.join(stagingDirectory, name), op: Self.operationLabel)
         }
     }

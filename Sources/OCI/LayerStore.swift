@@ -75,6 +75,22 @@ public struct LayerStore: Sendable {
         try makeDirectory(workDirectory(diffID))
     }
 
+    /// Where a layer without a name yet is written.
+    private var unnamed: String { Path.join(workRoot, "unnamed") }
+
+    /// Starts the writing of a layer whose diffID is not known yet. There is one such writer at a time: what an earlier
+    /// one left is dropped.
+    public func writer() throws -> LayerWriter {
+        try dropUnnamed()
+        try makeDirectory(layerDirectory)
+        try makeDirectory(unnamed)
+        return try LayerWriter(
+            self, try fileSystem.create(Path.join(unnamed, "layer"), mode: 0o600, op: Self.operationLabel))
+    }
+
+    /// Removes what a ``writer()`` that did not end left.
+    public func dropUnnamed() throws { try fileSystem.removeTree(unnamed, op: Self.operationLabel) }
+
     private func makeDirectory(_ path: String) throws {
         guard try fileSystem.status(path)?.kind != .directory else { return }
         try fileSystem.makeDirectories(path, op: Self.operationLabel)

@@ -30,10 +30,15 @@ public struct SQLiteError: CodedError, Equatable {
     init(code: Int32, handle: OpaquePointer?, path: String) {
         let extended = handle.map { sqlite3_extended_errcode($0) } ?? code
         let words = handle.flatMap { sqlite3_errmsg($0) }.map { String(cString: $0) }
+        // The shared index of a log is a file too, and finds no room in its own way.
+        let isFull = extended == Self.noRoomForIndex
         self.init(
-            reason: Self.reason(code: code), path: path, extendedCode: extended,
+            reason: isFull ? .full : Self.reason(code: code), path: path, extendedCode: extended,
             detail: words ?? String(cString: sqlite3_errstr(code)))
     }
+
+    /// `SQLITE_IOERR_SHMSIZE`, a macro that Swift does not see.
+    private static let noRoomForIndex = SQLITE_IOERR | 19 << 8
 
     /// What a monitor's injected errno looks like to the caller: as if the file system had answered it.
     init(injected errno: Int32, path: String) {

@@ -5,10 +5,15 @@ public struct Candidate: Sendable, Equatable {
     public var app: String?
     /// With an app only.
     public var version: SemanticVersion?
+    /// Target paths of the releases whose bytes came along, where metadata may list more than that: what is carried
+    /// by hand is a part of a repository. Nil: all that is listed can be had. It narrows the choice and vouches for
+    /// nothing.
+    public var carried: Set<String>?
 
-    public init(app: String? = nil, version: SemanticVersion? = nil) {
+    public init(app: String? = nil, version: SemanticVersion? = nil, carried: Set<String>? = nil) {
         self.app = app
         self.version = app == nil ? nil : version
+        self.carried = carried
     }
 
     func wants(_ path: String) -> Bool {
@@ -31,6 +36,12 @@ public struct Selection: Sendable, Equatable {
     /// Every release looked at, the chosen one too, by path.
     public let verdicts: [Verdict]
 
+    private static let notCarried = "is signed for this device, and its bytes are not in what is imported"
+
+    /// Releases for this device that are newer than the chosen one and did not come along, by path.
+    public var newerElsewhere: [String] { verdicts.filter { $0.reason == Self.newerNotCarried }.map(\.path) }
+    private static let newerNotCarried = "is newer, and its bytes are not in what is imported"
+
     /// The one release of `targets` for `device`: of one application, the highest `ctr`.
     ///
     /// - Throws: `trust.no-match` and `trust.many-match`, whose message explains each target.
@@ -41,7 +52,8 @@ public struct Selection: Sendable, Equatable {
         var verdicts = malformed
         var matching: [ReleaseTarget] = []
         for target in targets {
-            let reason = target.mismatch(with: device)
+            var reason = target.mismatch(with: device)
+            if reason == nil, candidate.carried?.contains(target.path) == false { reason = notCarried }
             if reason == nil { matching.append(target) }
             verdicts.append(Verdict(path: target.path, reason: reason))
         }
@@ -69,6 +81,10 @@ public struct Selection: Sendable, Equatable {
         }
         for index in verdicts.indices where verdicts[index].reason == nil && verdicts[index].path != chosen.path {
             verdicts[index].reason = "an older release than \(chosen.path)"
+        }
+        let newer = Set(targets.filter { $0.app == chosen.app && $0.ctr > chosen.ctr }.map(\.path))
+        for index in verdicts.indices where verdicts[index].reason == notCarried && newer.contains(verdicts[index].path) {
+            verdicts[index].reason = newerNotCarried
         }
         return Selection(chosen: chosen, verdicts: verdicts.sorted { $0.path < $1.path })
     }

@@ -65,7 +65,10 @@ struct RunCommand: AsyncParsableCommand {
                     restart: { restart.raise() }),
                 gate: UpdateGate(
                     windows: config.windows, isOpenWithoutClock: config.opensWithoutClock, clockReading: clockReading),
-                boot: DeviceFacts.bootID(), lockSockets: { await lockSockets.serve($0) }),
+                boot: DeviceFacts.bootID(),
+                restartEngine: EngineRestart(
+                    program: config.engineRestartProgram, clock: clock, heartbeat: heartbeat),
+                lockSockets: { await lockSockets.serve($0) }),
             policy: config.planPolicy, timing: config.timing, reserve: config.stateReserve)
         let importer = Importer(
             journal: journal, reconciler: reconciler, store: store, engine: engine,
@@ -80,8 +83,8 @@ struct RunCommand: AsyncParsableCommand {
         scrubThreads.start()
         let scrubber = Scrubber(
             journal: journal, reconciler: reconciler, store: store, engine: engine,
-            export: { try await client.saveImage($0.description, consume: $1) }, threads: scrubThreads, clock: clock,
-            logger: logger, budget: config.scrubBytesPerSecond)
+            export: { try await client.saveImage($0.description, consume: $1) },
+            sources: [HubRepair(hub.service)], threads: scrubThreads, clock: clock, logger: logger, budget: config.scrubBytesPerSecond)
         let service = AgentService(
             journal: journal, reconciler: reconciler, importer: importer, engine: engine, config: config,
             condition: condition, openSource: { try ImportSource(bundle: $0) }, buildTime: DeviceFacts.sourceDate,

@@ -9,9 +9,9 @@ struct ScrubCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "scrub", abstract: "Compare store and engine with what was signed, and mend them.",
         discussion: """
-            Reads every blob of the store, and every image of the present release and the one before as the engine gives
-            it. What is damaged is taken anew from a bundle (--from), the engine or the store. Exits with 1 when
-            something could not be mended.
+            Reads every blob and layer of the store, and every image of the present release and the one before as the
+            engine gives it. What is damaged is taken anew from a bundle (--from), the engine, the hub or the store. Exits
+            with 1 when something could not be mended.
 
             Example: holdfast-agent scrub --from /media/stick/shop --restart
             """)
@@ -57,7 +57,7 @@ struct ScrubCommand: AsyncParsableCommand {
                 + "\(TerminalText.sanitized(finding["detail"]?.string ?? "")); \(end)"
         }
         lines.append(
-            "read \(report["blobs"]?.integer ?? 0) blobs and \(report["images"]?.integer ?? 0) images, "
+            "read \(report["blobs"]?.integer ?? 0) blobs, \(report["layers"]?.integer ?? 0) layers made here and \(report["images"]?.integer ?? 0) images, "
                 + "\(ByteCount(report["bytes"]?.integer ?? 0)): \(lines.isEmpty ? "all sound" : "damage found")")
         return lines.joined(separator: "\n")
     }

@@ -29,7 +29,9 @@ import Testing
         return archives
     }
 
-    private func scrubber(_ process: LabDevice.Process, _ archives: [Digest: [UInt8]]) -> Scrubber {
+    private func scrubber(
+        _ process: LabDevice.Process, _ archives: [Digest: [UInt8]], sources: [any RepairSource] = []
+    ) -> Scrubber {
         Scrubber(
             journal: process.journal, reconciler: process.reconciler, store: process.store,
             engine: bench.device.engine,
@@ -40,7 +42,7 @@ import Testing
                     try await each(Array(rest.prefix(700)))
                     rest = rest.dropFirst(700)
                 }
-            }, threads: NIOThreadPool.singleton, clock: .live,
+            }, sources: sources, threads: NIOThreadPool.singleton, clock: .live,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, budget: 0)
     }
 
@@ -65,7 +67,7 @@ import Testing
         return target.release.contentBlobs.allSatisfy { blob in
             (try? process.store.verify(blob.digest)) != nil
                 || target.release.images.values.flatMap(\.layers).contains {
-                    $0.blob == blob && (try? process.store.verify($0.diffID)) != nil
+                    $0.blob == blob && (try? process.store.layers.verify($0.diffID)) != nil
                 }
         }
     }
@@ -101,6 +103,98 @@ import Testing
         #expect(!report.isSound)
         let left = Set(report.findings.filter { $0.repairedFrom == nil }.map(\.digest))
         #expect(left == Set(images.map(\.manifest.digest) + target.release.files.values.map(\.blob.digest)))
+    }
+
+    @Test func aLayerMadeHereIsCheckedAndTakenFromTheEngineAnew() async throws {
+        let process = try await running()
+        let archives = try await exports(process)
+        let target = try #require(try await process.journal.desired().first?.target)
+        let layer = try #require(target.release.images.values.first?.layers.last)
+        // As a device has it that got the release by a delta.
+        let tar = try process.store.document(layer.blob, limit: 1 << 20)
+        let writer = try process.store.layers.writer()
+        try tar.withUnsafeBytes { try writer.write($0) }
+        #expect(try writer.finish(as: layer.diffID))
+        try process.store.remove(layer.blob.digest)
+        let sound = try await scrubber(process, archives).scrub(mayRestart: false) { _ in }
+        #expect(sound.findings.isEmpty && sound.layers == 1)
+
+        let path = process.store.layers.path(layer.diffID)
+        var bytes = try FileSystem().read(path, limit: 1 << 20)
+        bytes[bytes.count / 3] ^= 4
+        try FileSystem().replace(path, with: bytes, op: "test")
+        let report = try await scrubber(process, archives).scrub(mayRestart: false) { _ in }
+        #expect(report.findings.map(\.kind) == [.damagedLayer])
+        #expect(report.findings.map(\.repairedFrom) == ["engine"])
+        try process.store.layers.verify(layer.diffID)
+        #expect(try process.store.holds(layer))
+        #expect(try FileSystem().list(Path.join(process.store.root, "work")).isEmpty)
+    }
+
+    @Test func whatNothingHereHasComesFromAnotherSource() async throws {
+        let process = try await running()
+        let archives = try await exports(process)
+        for blob in try process.store.list() { try spoil(blob.digest, process) }
+        struct Hub: RepairSource {
+            let name = "hub"
+            let copies: any BlobSource
+            func blobs(for blob: Release.Blob) async throws -> (any BlobSource)? { copies }
+        }
+        let hub = Hub(copies: bench.lab.source().blobs)
+        let report = try await scrubber(process, archives, sources: [hub]).scrub(mayRestart: false) { _ in }
+        #expect(report.isSound, "\(report.findings)")
+        #expect(Set(report.findings.map(\.repairedFrom)) == ["engine", "hub"])
+        #expect(try await isWhole(process))
+    }
+
+    @Test func aSourceThatDoesNotAnswerIsAskedOnce() async throws {
+        let process = try await running()
+        for blob in try process.store.list() { try spoil(blob.digest, process) }
+        actor Silent: RepairSource {
+            nonisolated let name = "hub"
+            var asked = 0
+            func blobs(for blob: Release.Blob) async throws -> (any BlobSource)? {
+                asked += 1
+                throw AgentError(.notFound, "no hub")
+            }
+        }
+        let silent = Silent()
+        let report = try await scrubber(process, [:], sources: [silent]).scrub(mayRestart: false) { _ in }
+        #expect(!report.isSound)
+        #expect(await silent.asked == 1)
+    }
+
+    /// An engine keeps a damaged layer for as long as one image has it: all of them go, or the damage stays.
+    @Test func aDamagedLayerThatImagesShareIsLoadedAnewForAllOfThem() async throws {
+        let process = try await running()
+        let archives = try await exports(process)
+        let target = try #require(try await process.journal.desired().first?.target)
+        let ids = Set(target.release.images.values.map(\.config.digest))
+        let base = try #require(target.release.images.values.first?.layers.first)
+        // The engine cannot give any of them: their base layer's files were altered.
+        let report = try await scrubber(process, archives.mapValues { Array($0.prefix(600)) })
+            .scrub(mayRestart: true) { _ in }
+        #expect(report.isSound, "\(report.findings)")
+        #expect(report.findings.filter { $0.kind == .damagedImage }.count == ids.count)
+        let left = bench.device.engine.update { $0.images.values.contains { $0.diffIDs.contains(base.diffID) } }
+        #expect(!left)
+        #expect(try await bench.device.converge(process))
+        #expect(bench.device.engine.update { ids.isSubset(of: $0.images.keys) })
+    }
+
+    @Test func aLayerThatASomebodyElsesImageHasIsLeftAndNothingIsStopped() async throws {
+        let process = try await running()
+        let archives = try await exports(process)
+        let target = try #require(try await process.journal.desired().first?.target)
+        let image = try #require(target.release.images.values.first)
+        let foreign = EngineImage(
+            id: .sha256(Array("foreign".utf8)), tags: ["theirs:1"], size: 1, diffIDs: image.layers.map(\.diffID))
+        bench.device.engine.update { $0.images[foreign.id] = foreign }
+        let before = bench.device.engine.running().map(\.id)
+        let report = try await scrubber(process, archives.mapValues { _ in [] }).scrub(mayRestart: true) { _ in }
+        #expect(!report.isSound)
+        #expect(report.findings.contains { $0.detail.contains("another image") })
+        #expect(bench.device.engine.running().map(\.id) == before)
     }
 
     @Test func aBundleWithDamagedCopiesMendsNothing() async throws {

@@ -5,7 +5,10 @@ import Base
 import HubCore
 import HubEnrolment
 import HubProtocol
+import Logging
 import Model
+import NIOPosix
+import OCI
 import Synchronization
 import TestSupport
 import Testing
@@ -107,6 +110,29 @@ import WireGuard
         try await world.hub.assign(world.release("2.0.0", ctr: 2), to: id)
         try await device.eventually("2.0.0") { try await device.target() == "2.0.0" }
         await device.stop()
+    }
+
+    @Test func aBlobThatTheDeviceLostComesFromTheHub() async throws {
+        let (device, id) = try await world.enrolled()
+        try await world.hub.assign(world.release("1.0.0", ctr: 1), to: id)
+        try await device.eventually("1.0.0") { try await device.target() == "1.0.0" }
+        let process = try device.present.process
+        #expect(try await device.lab.converge(process))
+        let target = try #require(try await device.journal.desired().first?.target)
+        let blobs = target.release.contentBlobs
+        for blob in blobs { try process.store.remove(blob.digest) }
+        let scrubber = Scrubber(
+            journal: process.journal, reconciler: process.reconciler, store: process.store, engine: device.lab.engine,
+            export: { _, _ in throw HubDevice.NeverHappened(what: "an export") },
+            sources: [HubRepair(try device.service)], threads: NIOThreadPool.singleton, clock: .live,
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, budget: 0)
+        let report = try await scrubber.scrub(mayRestart: false) { _ in }
+        #expect(report.findings.filter { $0.kind == .missingBlob }.allSatisfy { $0.repairedFrom == "hub" })
+        #expect(try process.store.missing(blobs).isEmpty)
+        await device.stop()
+        // With no hub there is nothing to be had, and nothing to wait for.
+        let alone = HubRepair(device.make(process))
+        #expect(try await alone.blobs(for: try #require(blobs.first)) == nil)
     }
 
     @Test func aDownloadThatBreaksGoesOnWhereItStopped() async throws {

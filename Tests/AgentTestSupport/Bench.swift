@@ -27,8 +27,11 @@ public struct Bench: Sendable {
             DeviceRecord(id: "pump-7", labels: [:], requiresDirector: false), trust: trust)
     }
 
-    public func take(_ process: LabDevice.Process, retry: Bool = false) async throws {
-        try await process.importer.importRelease(from: lab.source(), retry: retry) { _ in }
+    /// - Parameter app: whose newest release; needed where several are published.
+    public func take(_ process: LabDevice.Process, app: String? = nil, retry: Bool = false) async throws {
+        try await process.importer.importRelease(from: lab.source(), candidate: Candidate(app: app), retry: retry) {
+            _ in
+        }
     }
 
     public func v1() throws -> Release {
@@ -58,6 +61,6 @@ public struct Bench: Sendable {
     }
 
     public func version(_ process: LabDevice.Process) async throws -> String? {
-        try await process.journal.desired().first?.target.release.version.description
+        try await process.journal.desired().first { $0.app == "shop" }?.target.release.version.description
     }
 }

@@ -12,6 +12,9 @@ public final class FaultPlan: Sendable {
         case powerCut(seed: UInt64)
         /// That operation fails; the process goes on.
         case fail(errno: Int32)
+        /// From that operation on nothing has room, but for a while after the agent's reserve was given up, until
+        /// somebody makes room.
+        case diskFull
         /// The container engine dies before the operation; the process goes on.
         case engineKilled
         /// The wall clock jumps to so many seconds since 1970 before the operation.
@@ -21,7 +24,7 @@ public final class FaultPlan: Sendable {
         public var endsProcess: Bool {
             switch self {
             case .kill, .powerCut: true
-            case .fail, .engineKilled, .clock: false
+            case .fail, .diskFull, .engineKilled, .clock: false
             }
         }
     }
@@ -34,7 +37,25 @@ public final class FaultPlan: Sendable {
         var hasStruck = false
         var names: [String] = []
         var disk: VolatileDisk?
+        /// Operations that still find room; nil while the disk is not full.
+        var room: Int?
+
+        /// Whether a full disk refuses the operation.
+        mutating func refuses(_ operation: DurableOperation) -> Bool {
+            guard let left = room else { return false }
+            switch operation.kind {
+            case .unlink where operation.label == "reserve.release":
+                room = FaultPlan.reserveRoom
+                return false
+            case .create, .write, .makeDirectory, .link:
+                room = max(0, left - 1)
+                return left == 0
+            case .sync, .rename, .unlink, .syncDirectory, .sqliteCommit, .engineCall: return false
+            }
+        }
     }
+    /// Operations that the reserve has room for.
+    private static let reserveRoom = 400
     private let state = Mutex(State())
     /// What happens to the machine when a fault of that kind strikes.
     private let strike: @Sendable (Fault) -> Void
@@ -50,6 +71,9 @@ public final class FaultPlan: Sendable {
     /// A new process: the dead one's operations are over.
     public func disarm() { state.withLock { $0 = State() } }
 
+    /// Somebody frees a disk that was full.
+    public func makeRoom() { state.withLock { $0.room = nil } }
+
     public var count: Int { state.withLock { $0.count } }
     public var names: [String] { state.withLock { $0.names } }
     public var isDead: Bool { state.withLock { $0.isDead } }
@@ -63,6 +87,7 @@ public final class FaultPlan: Sendable {
             defer { state.count += 1 }
             state.names.append("\(operation.kind.rawValue) \(operation.label)")
             guard state.count == state.at else {
+                if state.refuses(operation) { return .fail(errno: ENOSPC) }
                 state.disk?.willPerform(operation)
                 return .perform
             }
@@ -76,6 +101,9 @@ public final class FaultPlan: Sendable {
                 state.isDead = true
                 return .tear(count: 40)
             case .fail(let errno): return .fail(errno: errno)
+            case .diskFull:
+                state.room = 0
+                return state.refuses(operation) ? .fail(errno: ENOSPC) : .perform
             case .engineKilled, .clock: return .perform
             }
         }

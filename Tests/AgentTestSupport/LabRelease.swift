@@ -93,12 +93,22 @@ public struct Lab: Sendable {
         let bytes = try release.encoded()
         let target = ReleaseTarget(
             app: release.app, version: release.version, ctr: release.ctr, epoch: release.epoch,
-            digest: Digest.sha256(bytes), length: Int64(bytes.count))
+            architectures: release.requirements.architectures, digest: Digest.sha256(bytes), length: Int64(bytes.count))
         try repository.add(target, document: bytes, signers: signers ?? self.signers)
     }
 
+    /// A release of the agent itself, whose program is `content`.
+    public func agentRelease(_ version: String, ctr: Int64, program: [UInt8]) throws -> Release {
+        try release(app: "holdfast-agent", version, ctr: ctr, services: [:]) { release in
+            release.requirements.architectures = ["amd64"]
+            release.agent = .init(binary: blobs.put(program))
+        }
+    }
+
     /// What is imported: the repository's folder with the blobs.
-    public func source() -> ImportSource {
+    ///
+    /// - Parameter carried: see `Candidate`; the whole repository where nil.
+    public func source(carried: Set<String>? = nil) -> ImportSource {
         let path = repository.path
         return ImportSource(
             trust: TrustSources(release: DirectoryFetcher(repository.metadataDirectory), isSideload: true),
@@ -107,7 +117,7 @@ public struct Lab: Sendable {
                 return try FileSystem().read(
                     Path.join(path, "targets", Path.parent(target), "\(digest.hex).\(version).release.json"),
                     limit: Int(length))
-            }, blobs: blobs)
+            }, blobs: blobs, carried: carried)
     }
 
     /// Reads a `docker load` archive as the engine does: config by digest, each layer sent or known already.

@@ -50,6 +50,12 @@ public final class ModelEngine: ContainerEngine {
         public var log: [String] = []
         /// What to answer instead of doing the next calls of that operation: `start`, `load`, …
         public var faults: [String: [EngineFailure]] = [:]
+        /// Layers, by diffID, whose files were altered. One lives for as long as an image has it.
+        public var damagedLayers: Set<Digest> = []
+
+        fileprivate mutating func forgetLayers() {
+            damagedLayers.formIntersection(images.values.flatMap(\.diffIDs))
+        }
     }
 
     public let state = Mutex(State())
@@ -358,6 +364,7 @@ public final class ModelEngine: ContainerEngine {
             }
             if isLast {
                 state.images[image.id] = nil
+                state.forgetLayers()
             } else {
                 state.images[image.id]?.tags.removeAll { $0 == reference }
             }

@@ -14,6 +14,7 @@ struct CrashMatrix {
         case powerCut = "power cut"
         case noSpace = "ENOSPC"
         case inputOutput = "EIO"
+        case diskFull = "disk full"
         case engineKilled = "engine killed"
         case clock1970 = "clock 1970"
         case clockAhead = "clock +20 y"
@@ -30,6 +31,7 @@ struct CrashMatrix {
             case .powerCut: .powerCut(seed: seed)
             case .noSpace: .fail(errno: ENOSPC)
             case .inputOutput: .fail(errno: EIO)
+            case .diskFull: .diskFull
             case .engineKilled: .engineKilled
             case .clock1970: .clock(seconds: 0)
             case .clockAhead: .clock(seconds: Self.labTime + 20 * Self.year)
@@ -124,7 +126,9 @@ struct CrashMatrix {
         var problems: [String] = []
         if stage.device.engine.update({ $0.isDown }) { stage.device.engine.restart() }
         var process = try await stage.running()
-        if try await !stage.settle() {
+        let isSettled = try await stage.settle()
+        process = try await stage.running()
+        if !isSettled {
             let report = await process.reconciler.currentReport()
             problems.append("does not settle: \(report.blocked.map(\.description)) \(report.journalTrouble ?? "")")
         }
@@ -133,9 +137,13 @@ struct CrashMatrix {
         } else if !scenario.mayRun.contains("none") {
             problems.append("runs nothing")
         }
-        problems += try await invariants.problems(process, stage.device, isSettled: true)
+        problems += try await invariants.problems(
+            process, stage.device, isSettled: true, mayBeDamaged: scenario.beginsDamaged)
         _ = await process.reconciler.tick()
+        // What an import that was cut off can go on with waits for it, and nothing else.
+        let isResumable = try await process.journal.hasResumableImport()
         let staging = try FileSystem().list(process.store.stagingDirectory)
+            .filter { !isResumable || !$0.hasSuffix(".partial") }
         if !staging.isEmpty { problems.append("left in staging: \(staging)") }
 
         do {
@@ -145,6 +153,7 @@ struct CrashMatrix {
         }
         process = try await stage.running()
         if try await !stage.settle() { problems.append("does not settle after the second attempt") }
+        process = try await stage.running()
         _ = await process.reconciler.tick()
         return problems + (try await invariants.problems(process, stage.device, isSettled: true))
     }

@@ -17,7 +17,7 @@ import Testing
         return chosen.sorted()
     }
 
-    @Test(arguments: Scenario.played)
+    @Test(arguments: Scenario.all)
     func everyFaultIsSurvived(_ scenario: Scenario) async throws {
         var seed: UInt64 = 1
         for kind in CrashMatrix.FaultKind.allCases {

@@ -14,11 +14,23 @@ struct DeltaPair {
     /// Bytes of the layer's file: some writes of the store, and a few chapters of nothing special.
     private static let size = 96 << 10
 
-    init(_ bench: Bench) throws {
+    private static func contents() -> (old: [UInt8], new: [UInt8]) {
         var generator = SeededGenerator(seed: 42)
-        let content = (0..<Self.size).map { _ in UInt8.random(in: 0...255, using: &generator) }
+        let content = (0..<size).map { _ in UInt8.random(in: 0...255, using: &generator) }
         var changed = content
-        for _ in 0..<20 { changed[Int.random(in: 0..<Self.size, using: &generator)] ^= 0x55 }
+        for _ in 0..<20 { changed[Int.random(in: 0..<size, using: &generator)] ^= 0x55 }
+        return (content, changed)
+    }
+
+    /// The layers' tars by digest, as an engine has them.
+    static func tars() throws -> [Digest: [UInt8]] {
+        let (old, new) = contents()
+        let tars = [try Lab.tar(["content": old]), try Lab.tar(["content": new])]
+        return Dictionary(tars.map { (Digest.sha256($0), $0) }) { $1 }
+    }
+
+    init(_ bench: Bench) throws {
+        let (content, changed) = Self.contents()
         let images = (
             old: try bench.lab.image("web-1", content: content), new: try bench.lab.image("web-2", content: changed)
         )

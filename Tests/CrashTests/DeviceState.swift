@@ -28,6 +28,7 @@ struct DeviceState: Equatable {
             } + state.images.values.map { "image \($0.id.short) \($0.tags.sorted())" }
                 + state.networks.keys.map { "network \($0)" } + state.volumes.keys.map { "volume \($0)" }
         }
+        lines.append("agent runs \(process.program?.short ?? "as installed")")
         lines += try Self.files(device.layout.root)
         lines.sort()
     }

@@ -12,15 +12,22 @@ struct Invariants {
     let volumes: Set<String>
     /// Config digests of the images of every release that was ever signed here.
     let signedImages: Set<Digest>
+    /// Programs of the agent that were ever signed here.
+    let signedPrograms: Set<Digest>
 
     init(_ stage: Stage, signed: [Release]) async throws {
         trust = try await stage.process?.journal.trustState()
         volumes = stage.device.engine.update { Set($0.volumes.keys) }
         signedImages = Set(signed.flatMap { $0.images.values.map(\.config.digest) })
+        signedPrograms = Set(signed.compactMap { $0.agent?.binary.digest })
     }
 
     /// What is wrong now; `isSettled` when the agent says that all is as it should be.
-    func problems(_ process: LabDevice.Process, _ device: LabDevice, isSettled: Bool) async throws -> [String] {
+    ///
+    /// - Parameter mayBeDamaged: the store was damaged before, and nobody has mended it yet.
+    func problems(
+        _ process: LabDevice.Process, _ device: LabDevice, isSettled: Bool, mayBeDamaged: Bool = false
+    ) async throws -> [String] {
         var problems: [String] = []
         let (containers, log, volumesNow) = device.engine.update { state in
             (state.entries.values.map(\.container), state.log, Set(state.volumes.keys))
@@ -37,11 +44,18 @@ struct Invariants {
         if case .restored(let why, _) = process.condition { problems.append("the journal was damaged: \(why)") }
         if case .lost(let why, _) = process.condition { problems.append("the journal was lost: \(why)") }
         problems += lowered(try await process.journal.trustState())
-        for blob in try process.store.list() where (try? process.store.verify(blob.digest)) == nil {
-            problems.append("blob \(blob.digest.short) is not what its name says")
+        if let program = process.program, !signedPrograms.contains(program) {
+            problems.append("an agent runs that nobody signed")
         }
+        if !mayBeDamaged { problems += try damage(process.store) }
         if isSettled { problems += try await mismatches(process, device) }
         return problems
+    }
+
+    private func damage(_ store: BlobStore) throws -> [String] {
+        let blobs = try store.list().map(\.digest).filter { (try? store.verify($0)) == nil }
+        let layers = try store.layers.list().filter { (try? store.layers.verify($0)) == nil }
+        return (blobs + layers).map { "\($0.short) in the store is not what its name says" }
     }
 
     private func lowered(_ now: TrustState?) -> [String] {

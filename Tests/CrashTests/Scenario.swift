@@ -3,6 +3,7 @@ import AgentTestSupport
 import Base
 import Glibc
 import Model
+import Synchronization
 import Testing
 import Trust
 
@@ -21,21 +22,20 @@ struct Scenario: Sendable, CustomTestStringConvertible {
     var signed: @Sendable (Bench) throws -> [Release]
     /// Whether `act` starts the agent itself.
     var beginsWithoutProcess = false
+    /// Whether store and engine are damaged when it begins.
+    var beginsDamaged = false
 
     var testDescription: String { name }
 }
 
 extension Scenario {
     static let all: [Scenario] = [
-        firstInstall, update, failedUpdate, rollbackByCommand, importDuringImport, prune, keyRotation,
-        selfRestart, journalMigration,
+        firstInstall, update, updateByDelta, failedUpdate, rollbackByCommand, importDuringImport, prune, keyRotation,
+        selfRestart, journalMigration, selfUpdate, failedSelfUpdate, locks, scrub,
     ]
 
     /// Whether every operation of every scenario is tried.
     static let isFull = getenv("HOLDFAST_CRASH_FULL") != nil
-
-    /// Those of this run; the update by delta only when all is tried.
-    static let played: [Scenario] = isFull ? all + [updateByDelta] : all
 
     private static let released: @Sendable (Bench) throws -> [Release] = { [try $0.v1(), try $0.v2()] }
 
@@ -167,14 +167,113 @@ extension Scenario {
         act: { _ = try await $0.running() },
         again: { stage in
             if try await stage.running().journal.trustState() == nil { try await stage.provision() }
+            // The tables that the present schema added are there.
+            try await lock(stage, seconds: 60)
+            guard try await stage.running().journal.overrideLocks(nil, why: "test") == 1 else {
+                throw Stage.StageError("no lock was held")
+            }
         },
         mayRun: ["1.0.0"], signed: released, beginsWithoutProcess: true)
+
+    static let selfUpdate = Scenario(
+        name: "agent's own update",
+        prepare: { stage in
+            try await installFirst(stage)
+            try await installAgent(stage)
+            try stage.bench.lab.publish(agents(stage.bench).second)
+        },
+        act: { try await $0.take(app: agentApp) }, again: { try await $0.take(app: agentApp, retry: true) },
+        mayRun: ["1.0.0"],
+        signed: { bench in
+            let agents = try agents(bench)
+            return [try bench.v1(), agents.first, agents.second]
+        })
+
+    static let failedSelfUpdate = Scenario(
+        name: "agent's own update fails",
+        prepare: { stage in
+            try await installFirst(stage)
+            try await installAgent(stage)
+            let second = try agents(stage.bench).second
+            if let program = second.agent { stage.device.brokenPrograms.withLock { _ = $0.insert(program.binary.digest) } }
+            try stage.bench.lab.publish(second)
+        },
+        act: { try await $0.take(app: agentApp) },
+        again: { stage in
+            do {
+                try await stage.take(app: agentApp)
+            } catch let error as AgentError where error.code == "agent.failed-before" {
+                // It failed already, and that is remembered: nothing is left to do.
+            }
+        },
+        mayRun: ["1.0.0"],
+        signed: { bench in
+            let agents = try agents(bench)
+            return [try bench.v1(), agents.first, agents.second]
+        })
+
+    static let locks = Scenario(
+        name: "lock, update, override",
+        prepare: { stage in
+            try await installFirst(stage)
+            try stage.bench.lab.publish(stage.bench.v2())
+        },
+        act: { stage in
+            try await lock(stage, seconds: 20)
+            try await stage.take()
+            _ = try await stage.device.converge(try await stage.running(), limit: 3)
+            let isHeld = try await stage.running().journal.desired().allSatisfy { $0.phase == .candidate }
+            if !isHeld, !stage.device.faults.hasStruck { throw Stage.StageError("the lock held nothing back") }
+            _ = try await stage.running().journal.overrideLocks(nil, why: "test")
+        },
+        again: { stage in
+            _ = try await stage.running().journal.overrideLocks(nil, why: "test")
+            try await stage.take(retry: true)
+        },
+        mayRun: ["1.0.0", "2.0.0"], signed: released)
+
+    static let scrub = Scenario(
+        name: "scrub and repair",
+        prepare: { stage in
+            try await stage.provision()
+            let pair = try DeltaPair(stage.bench)
+            try await stage.install(pair.old)
+            let new = try await pair.withDelta(in: stage.bench)
+            try await stage.install(new)
+            try Damage.spoil(stage, new)
+        },
+        act: { try await Damage.scrub($0) }, again: { try await Damage.scrub($0) }, mayRun: ["2.0.0"],
+        signed: { bench in
+            let pair = try DeltaPair(bench)
+            return [pair.old, pair.new]
+        }, beginsDamaged: true)
 
     // MARK: Parts
 
     @Sendable private static func installFirst(_ stage: Stage) async throws {
         try await stage.provision()
         try await stage.install(stage.bench.v1())
+    }
+
+    private static let agentApp = "holdfast-agent"
+
+    private static func agents(_ bench: Bench) throws -> (first: Release, second: Release) {
+        (
+            try bench.lab.agentRelease("1.0.0", ctr: 1, program: Array("first program".utf8)),
+            try bench.lab.agentRelease("2.0.0", ctr: 2, program: Array("second program".utf8))
+        )
+    }
+
+    @Sendable private static func installAgent(_ stage: Stage) async throws {
+        try FileSystem().replace(stage.device.installedProgram, with: Array("installed program".utf8), op: "test")
+        try await stage.install(agents(stage.bench).first)
+    }
+
+    @Sendable private static func lock(_ stage: Stage, seconds: Int64) async throws {
+        let process = try await stage.running()
+        _ = try await process.journal.takeLock(
+            UpdateLock.Request(holder: "pump", reason: "it is filling", lifetime: seconds),
+            at: process.reconciler.bootClock, wall: stage.device.clock.now)
     }
 
     private static func v3(_ bench: Bench) throws -> Release {

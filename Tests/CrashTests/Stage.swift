@@ -23,22 +23,27 @@ final class Stage {
     /// The process that runs, started if need be.
     func running() async throws -> LabDevice.Process {
         if let process { return process }
-        let started = try await device.boot(policy: policy)
+        let started = try await device.boot(policy: policy, reserve: Self.reserve)
         process = started
         return started
     }
+
+    /// Bytes that the agent holds back: a few writes of a journal.
+    private static let reserve: Int64 = 4096
 
     /// The process ends, however it ends; its files are closed.
     func stop() { process = nil }
 
     func provision() async throws { try await bench.provision(try await running()) }
 
-    func take(retry: Bool = false) async throws { try await bench.take(try await running(), retry: retry) }
+    func take(app: String? = nil, retry: Bool = false) async throws {
+        try await bench.take(try await running(), app: app, retry: retry)
+    }
 
     /// Installs what the lab has published last and waits until it is committed.
     func install(_ release: Release) async throws {
         try bench.lab.publish(release)
-        try await take()
+        try await take(app: release.app)
         guard try await settle() else {
             throw StageError("\(release.version) does not settle while the stage is set")
         }
@@ -107,7 +112,13 @@ final class Stage {
         for round in 0..<limit {
             if device.faults.isDead { return false }
             if round == 6, device.engine.update({ $0.isDown }) { device.engine.restart() }
-            if try await device.converge(try await running(), limit: 1) { return true }
+            if round == 12 { device.faults.makeRoom() }
+            let isSettled = try await device.converge(try await running(), limit: 1)
+            if process?.wantsRestart == true {
+                stop()
+            } else if isSettled {
+                return true
+            }
         }
         return false
     }

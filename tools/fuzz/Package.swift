@@ -16,6 +16,7 @@ let package = Package(
         fuzz("Archive", ["Archive"]),
         fuzz("Image", ["OCI"]),
         fuzz("ImageDelta", ["ImageDelta"]),
+        fuzz("TZif", ["Base", "Model"]),
         fuzz("TrustEnvelope", ["Trust"]),
         fuzz("TrustJSON", ["Trust"]),
         fuzz("TrustKey", ["Trust"]),

@@ -17,6 +17,7 @@ public struct AgentConfig: Hashable, Sendable {
     public var groupMayChange = false
     public var engineSocket = "/var/run/docker.sock"
     public var engineReserve: Int64 = 256 << 20
+    public var engineRestartProgram = ""
     public var stateReserve: Int64 = 16 << 20
     public var tickSeconds = 60
     public var retryCeilingSeconds = 300
@@ -78,6 +79,12 @@ extension AgentConfig: ServiceConfig {
         ConfigOption(
             path: ["engine", "reserveBytes"], kind: .size(\.engineReserve, 0...(1 << 50)),
             help: "Bytes kept free where the engine keeps its images: a load that would go below is not begun."),
+        ConfigOption(
+            path: ["engine", "restartProgram"], kind: .text(\.engineRestartProgram),
+            help: "A program without arguments that restarts the engine, for a port that the engine holds after a power cut "
+                + "and no container has. Run at most 3 times in a boot, 10 minutes apart, and only while nothing on the "
+                + "host is bound to the port. It stops workloads unless the engine keeps them running. Empty: a person "
+                + "does it."),
         ConfigOption(
             path: ["store", "reserveBytes"], kind: .size(\.stateReserve, 0...(1 << 40)),
             help: "Bytes held back on the disk of the state directory, given up when it is full so that a rollback "

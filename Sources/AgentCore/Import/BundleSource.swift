@@ -13,6 +13,7 @@ extension ImportSource {
         }
         self.init(
             trust: .init(release: release, director: try reader.metadataFetcher(.director), isSideload: true),
-            document: reader.targetLoader, blobs: reader)
+            document: reader.targetLoader, blobs: reader,
+            carried: Set(reader.offers.map { ReleaseTarget.path(app: $0.app, version: $0.version) }))
     }
 }

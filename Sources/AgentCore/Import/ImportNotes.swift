@@ -55,6 +55,10 @@ extension LayerSupply.Taken {
 extension Journal {
     private static let refusalKey = "import.refused"
     private static let supplyKey = "import.supply"
+    private static let begunKey = "import.begun"
+    /// Seconds for which what an import copied before it was cut off waits for the next one. A wall clock that jumps
+    /// ends the wait early, which costs bytes and nothing else.
+    static let resumableSeconds: Int64 = 7 * 86_400
 
     /// Records that an import was refused, as an event and for `why`.
     public func noteRefusal(_ refusal: ImportRefusal) throws {
@@ -64,11 +68,24 @@ extension Journal {
         }
     }
 
+    /// Records that an import begins to copy: until it has all, or a week has passed, its parts are kept.
+    func noteBegun() throws {
+        try database.transaction("journal.import") { try put(Self.begunKey, .integer(clock.now().seconds)) }
+    }
+
+    /// Whether an import was cut off that can go on where it stopped.
+    public func hasResumableImport() throws -> Bool {
+        guard let since = try note(Self.begunKey)?.integer else { return false }
+        return (0...Self.resumableSeconds).contains(clock.now().seconds - since)
+    }
+
     /// Records how the layers of a release came; what was refused before is over.
     func noteSupply(_ pinned: PinnedRelease, _ taken: [LayerSupply.Taken]) throws {
-        guard try !taken.isEmpty || refusal() != nil else { return }
+        guard try !taken.isEmpty || refusal() != nil || note(Self.begunKey) != nil else { return }
         try database.transaction("journal.import") {
-            try database.run("DELETE FROM setting WHERE key = ?", .text(Self.refusalKey))
+            for key in [Self.refusalKey, Self.begunKey] {
+                try database.run("DELETE FROM setting WHERE key = ?", .text(key))
+            }
             guard !taken.isEmpty else { return }
             try put(
                 Self.supplyKey,
@@ -90,13 +107,13 @@ extension Journal {
     /// How the layers of the last import came; nil before the first.
     public func lastSupply() throws -> JSONValue? { try note(Self.supplyKey) }
 
-    private func put(_ key: String, _ value: JSONValue) throws {
+    func put(_ key: String, _ value: JSONValue) throws {
         try database.run(
             "INSERT INTO setting (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
             .text(key), .text(String(decoding: try value.serialized(.compact), as: UTF8.self)))
     }
 
-    private func note(_ key: String) throws -> JSONValue? {
+    func note(_ key: String) throws -> JSONValue? {
         let text = try database.first("SELECT value FROM setting WHERE key = ?", .text(key)) { try $0.text(0) }
         return try text.map { try JSONValue(parsing: Array($0.utf8)) }
     }

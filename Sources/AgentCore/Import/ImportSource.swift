@@ -8,11 +8,16 @@ public struct ImportSource: Sendable {
     public var trust: TrustSources
     public var document: TargetLoader
     public var blobs: any BlobSource
+    /// See ``Trust/Candidate/carried``.
+    public var carried: Set<String>?
 
-    public init(trust: TrustSources, document: @escaping TargetLoader, blobs: any BlobSource) {
+    public init(
+        trust: TrustSources, document: @escaping TargetLoader, blobs: any BlobSource, carried: Set<String>? = nil
+    ) {
         self.trust = trust
         self.document = document
         self.blobs = blobs
+        self.carried = carried
     }
 }
 

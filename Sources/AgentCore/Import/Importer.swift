@@ -77,7 +77,7 @@ public actor Importer {
             result = .failure(error)
         }
         isRunning = false
-        await reconciler.importEnded()
+        await reconciler.importEnded(isDiskFull: result.isFailure { Reconciler.isFull($0) })
         if case .failure(let error) = result {
             let code = (error as? any CodedError)?.code ?? "agent.import"
             let words = (error as? any CodedError)?.message ?? String(describing: error)
@@ -97,6 +97,9 @@ public actor Importer {
         let release = verified.value
         let pinned = PinnedRelease(digest: verified.digest, release: release)
         progress(.verified(release: pinned.description, freshness: verified.freshness.rawValue))
+        for path in verified.selection.newerElsewhere {
+            logger.notice("a newer release is signed and was not brought", metadata: ["release": "\(path)"])
+        }
         try check(pinned)
         if !retry { try await journal.refuseFailed(verified) }
         if unasked { try await journal.refuseUnasked(release, verified.digest) }
@@ -126,6 +129,8 @@ public actor Importer {
         let verifier = ReleaseVerifier(
             device: identity, policy: TrustPolicy(requiresDirector: device.requiresDirector), clock: clockReading())
         let journal = journal
+        var candidate = candidate
+        candidate.carried = source.carried
         return try await verifier.verify(candidate, from: source.trust, load: source.document, state: state) {
             try await journal.persist($0)
         }
@@ -170,6 +175,8 @@ public actor Importer {
         }
         // A program lies in the store and in its slot.
         try await checkSpace(pinned, copying: total + (release.agent?.binary.size ?? 0))
+        try checkFiles(pinned, blobs: missing.count, layers: wanted.count)
+        if !missing.isEmpty || !wanted.isEmpty { try await journal.noteBegun() }
         let (store, copied) = (store, missing)
         // Copying blocks on the disk; the pool of the event loops and actors is not for that.
         try await threads.runIfActive { for blob in copied { try store.ingest(blob, from: blobs) } }
@@ -231,6 +238,22 @@ public actor Importer {
         }
     }
 
+    /// Refuses what would run out of inodes, before a file is made. What the engine unpacks cannot be counted before.
+    private func checkFiles(_ pinned: PinnedRelease, blobs: Int, layers: Int) throws {
+        guard let free = try fileSystem.freeInodes(store.root) else { return }
+        let needed = Int64(blobs + layers * Self.filesPerLayer + pinned.release.files.count + Self.fileMargin)
+        guard needed <= free else {
+            throw AgentError(
+                .noSpace, "importing \(pinned) needs \(needed) files, the file system has room for \(free)",
+                hint: "remove files where \(store.root) lies")
+        }
+    }
+
+    /// Files that a layer is, and what it is made from on the way.
+    private static let filesPerLayer = 4
+    /// Files beside: the journal's log and copy, a program's slot.
+    private static let fileMargin = 16
+
     /// Bytes of the layers that the engine lacks, and where it keeps them. Nil when the engine cannot be asked now,
     /// keeps them elsewhere, or when a service's old image makes way first: the planner then has the last word.
     private func engineNeed(_ release: Release) async -> (root: String, bytes: Int64)? {
@@ -247,5 +270,11 @@ public actor Importer {
             }
         }
         return (root, lacking.values.reduce(0, +))
+    }
+}
+
+extension Result {
+    fileprivate func isFailure(_ test: (Failure) -> Bool) -> Bool {
+        if case .failure(let error) = self { test(error) } else { false }
     }
 }

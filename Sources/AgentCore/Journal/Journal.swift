@@ -14,7 +14,7 @@ public actor Journal {
     let database: Connection
     let layout: StateLayout
     let fileSystem: FileSystem
-    private let clock: SystemClock
+    let clock: SystemClock
     private let trust = TrustStateStore()
     /// The copy beside the journal may be older than it. True at first: nobody knows how the process before ended.
     var isCopyStale = true

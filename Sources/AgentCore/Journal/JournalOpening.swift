@@ -8,8 +8,29 @@ extension Journal {
 
     /// Opens the journal, and never fails for damage: a damaged file is moved aside and the last good copy, or an
     /// empty journal, takes its place. Fails for what a copy cannot mend: no permission, no space, a newer schema.
+    ///
+    /// On a full disk the reserve is given up first: even to read it, SQLite must write.
     public static func open(
         layout: StateLayout, fileSystem: FileSystem, clock: SystemClock
+    ) throws -> (journal: Journal, condition: JournalCondition) {
+        do {
+            return try openOrReplace(layout, fileSystem, clock)
+        } catch let error as any CodedError where error is SQLiteError || error is FileSystemError {
+            guard try isFull(layout, fileSystem), try fileSystem.status(layout.reserve) != nil else { throw error }
+            try fileSystem.unlink(layout.reserve, op: "reserve.release")
+            return try openOrReplace(layout, fileSystem, clock)
+        }
+    }
+
+    /// Bytes below which a disk counts as full: less than a commit and its log may need.
+    private static let fullBelow: Int64 = 256 << 10
+
+    private static func isFull(_ layout: StateLayout, _ fileSystem: FileSystem) throws -> Bool {
+        try fileSystem.freeSpace(layout.root) < fullBelow || fileSystem.freeInodes(layout.root) == 0
+    }
+
+    private static func openOrReplace(
+        _ layout: StateLayout, _ fileSystem: FileSystem, _ clock: SystemClock
     ) throws -> (journal: Journal, condition: JournalCondition) {
         try fileSystem.makeDirectories(layout.root, mode: 0o700, op: "journal.directory")
         let isNew = try fileSystem.status(layout.journal) == nil
@@ -58,15 +79,20 @@ extension Journal {
 
     /// Keeps the journal as it is for the agent that may come back, and drops that copy again.
     public func keepForReturn() throws {
-        let temporary = layout.journalBeforeTrial + ".tmp"
-        for suffix in ["", "-wal", "-shm", "-journal"] {
-            try fileSystem.unlink(temporary + suffix, op: "journal.backup")
-        }
+        for path in unfinishedReturnCopies { try fileSystem.unlink(path, op: "journal.backup") }
         try fileSystem.makeDirectories(layout.agent, mode: 0o700, op: "journal.backup")
-        try copy(to: layout.journalBeforeTrial, by: temporary)
+        try copy(to: layout.journalBeforeTrial, by: layout.journalBeforeTrial + ".tmp")
     }
+
+    /// Once the trial is over, however it ended: a copy that stayed would one day bring lower floors back.
     public func dropReturnCopy() throws {
-        try fileSystem.unlink(layout.journalBeforeTrial, op: "journal.trial-ended")
+        for path in [layout.journalBeforeTrial] + unfinishedReturnCopies where try fileSystem.status(path) != nil {
+            try fileSystem.unlink(path, op: "journal.trial-ended")
+        }
+    }
+
+    private var unfinishedReturnCopies: [String] {
+        ["", "-wal", "-shm", "-journal"].map { layout.journalBeforeTrial + ".tmp" + $0 }
     }
 
     private static func connect(_ layout: StateLayout, _ fileSystem: FileSystem) throws -> Connection {

@@ -163,7 +163,7 @@ public struct AgentService: Sendable {
 
     private func rollBack(_ request: LocalRequest) async throws -> JSONValue {
         let app = try await self.app(named: try body(request)["app"]?.string)
-        let target = try await journal.rollBack(app)
+        let target = try await reconciler.withReserve { [journal] in try await journal.rollBack(app) }
         logger.notice("rollback asked for", metadata: ["app": "\(app)", "uid": "\(request.peer.uid)"])
         await reconciler.wake()
         return [

@@ -29,7 +29,10 @@ extension AgentService {
     func releaseLock(_ request: LocalRequest) async throws -> JSONValue {
         let body = try body(request)
         guard let holder = body["holder"]?.string else { throw AgentError(.invalidRequest, "whose lock?") }
-        let count = try await journal.releaseLocks(holder: holder, app: body["app"]?.string, why: "released")
+        let app = body["app"]?.string
+        let count = try await reconciler.withReserve { [journal] in
+            try await journal.releaseLocks(holder: holder, app: app, why: "released")
+        }
         guard count > 0 else {
             throw AgentError(.unknownLock, "\(holder) holds no lock", hint: "holdfast-agent lock list")
         }
@@ -40,7 +43,8 @@ extension AgentService {
     func overrideLocks(_ request: LocalRequest) async throws -> JSONValue {
         let body = try body(request)
         let ids = body["id"]?.integer.map { Set([$0]) }
-        let count = try await journal.overrideLocks(ids, why: "overridden by user \(request.peer.uid)")
+        let why = "overridden by user \(request.peer.uid)"
+        let count = try await reconciler.withReserve { [journal] in try await journal.overrideLocks(ids, why: why) }
         guard count > 0 || ids == nil else {
             throw AgentError(.unknownLock, "there is no such lock", hint: "holdfast-agent lock list")
         }

@@ -40,6 +40,8 @@ public actor Reconciler {
         public var gate: UpdateGate
         /// The kernel's name of this boot.
         public var boot: String
+        /// Nil: a person restarts the engine.
+        public var restartEngine: EngineRestart?
         /// Keeps the sockets of the services that may take locks.
         public var lockSockets: @Sendable (Set<LockingService>) async -> Void
 
@@ -47,6 +49,7 @@ public actor Reconciler {
             journal: Journal, engine: any ContainerEngine, content: ReleaseContent, fileSystem: FileSystem,
             layout: StateLayout, clock: SystemClock, logger: Logger, heartbeat: Heartbeat,
             selfUpdate: SelfUpdate? = nil, gate: UpdateGate = UpdateGate(), boot: String = "",
+            restartEngine: EngineRestart? = nil,
             lockSockets: @escaping @Sendable (Set<LockingService>) async -> Void = { _ in }
         ) {
             self.journal = journal
@@ -60,6 +63,7 @@ public actor Reconciler {
             self.selfUpdate = selfUpdate
             self.gate = gate
             self.boot = boot
+            self.restartEngine = restartEngine
             self.lockSockets = lockSockets
         }
     }
@@ -99,11 +103,18 @@ public actor Reconciler {
     private var generator = SystemRandomNumberGenerator()
     private var report = ReconcilerReport()
     private var maintenanceDue = true
+    /// The disk was full: what an interrupted import left makes way.
+    private var isShortOfSpace = false
     private var isMaintaining = false
     private var importsWaiting: [CheckedContinuation<Void, Never>] = []
     /// Imports under way: their blobs are in the store and in no release yet.
     private var importsRunning = 0
     private var wakePending = false
+    /// A pass is looking or acting.
+    private var isPassing = false
+    /// Whoever works on the engine and must not be met there.
+    private var pauses = 0
+    private var pausesWaiting: [CheckedContinuation<Void, Never>] = []
     private var waiter: CheckedContinuation<Void, Never>?
 
     /// - Parameter reserve: bytes held back on the state directory's disk.
@@ -159,6 +170,16 @@ public actor Reconciler {
 
     /// Looks, plans and acts until nothing can be done at present. Answers how long to wait.
     public func tick() async -> Duration {
+        guard pauses == 0 else {
+            environment.heartbeat.beat()
+            return .seconds(1)
+        }
+        isPassing = true
+        defer {
+            isPassing = false
+            for waiting in pausesWaiting { waiting.resume() }
+            pausesWaiting = []
+        }
         do {
             let pause = try await reconcile()
             journalAttempts = 0
@@ -169,6 +190,17 @@ public actor Reconciler {
         } catch {
             return journalTrouble(error)
         }
+    }
+
+    /// Does something to the engine while the loop neither looks nor acts.
+    func undisturbed<Value: Sendable>(_ work: @Sendable () async throws -> Value) async throws -> Value {
+        pauses += 1
+        defer {
+            pauses -= 1
+            wake()
+        }
+        while isPassing { await withCheckedContinuation { pausesWaiting.append($0) } }
+        return try await work()
     }
 
     private func reconcile() async throws -> Duration {
@@ -188,6 +220,12 @@ public actor Reconciler {
             memory = plan.memory
             report.blocked = plan.blocked
             report.settled = plan.settled
+            if try await freeLostPort(failures.values.flatMap(\.values), observed.containers) {
+                // It comes back in its own time; what failed for the port is tried anew then.
+                for app in failures.keys { failures[app] = failures[app]?.filter { LostPort($0.value.failure) == nil } }
+                report.engine = .unknown
+                return .seconds(1)
+            }
             if plan.steps.isEmpty {
                 if maintenanceDue, plan.settled.count == desired.count { try await maintain() }
                 return pause(after: plan)
@@ -234,15 +272,29 @@ public actor Reconciler {
         journalAttempts += 1
         report.journalTrouble = (error as? any CodedError)?.message ?? String(describing: error)
         environment.logger.error("cannot reconcile", metadata: ["error": "\(error)"])
-        if isFull(error), reserve.release() {
-            environment.logger.warning("disk is full: the reserve was released")
-            maintenanceDue = true
-            return .zero
-        }
+        if Self.isFull(error), releaseReserve() { return .zero }
         return timing.backoff.delay(attempt: journalAttempts - 1, using: &generator)
     }
 
-    private func isFull(_ error: any Error) -> Bool {
+    /// Gives up what is held back on the disk; false when nothing was.
+    private func releaseReserve() -> Bool {
+        isShortOfSpace = true
+        maintenanceDue = true
+        guard reserve.release() else { return false }
+        environment.logger.warning("disk is full: the reserve was released")
+        return true
+    }
+
+    /// Does what a person orders; where the disk is too full for it, once more with the reserve released.
+    package func withReserve<Value: Sendable>(_ work: @Sendable () async throws -> Value) async throws -> Value {
+        do {
+            return try await work()
+        } catch where Self.isFull(error) && releaseReserve() {
+            return try await work()
+        }
+    }
+
+    static func isFull(_ error: any Error) -> Bool {
         switch error {
         case let error as SQLiteError: error.reason == .full
         case let error as FileSystemError: error.code == "file.no-space"
@@ -346,7 +398,7 @@ public actor Reconciler {
             metadata: [
                 "app": "\(item.app)", "step": "\(item.step)", "code": "\(failure.code)", "detail": "\(failure.detail)",
             ])
-        if failure.reason == .noSpace { _ = reserve.release() }
+        if failure.reason == .noSpace { _ = releaseReserve() }
         if failure.reason == .unavailable { report.engine = .unknown }
         return false
     }
@@ -452,8 +504,10 @@ public actor Reconciler {
         guard isMaintaining else { return }
         await withCheckedContinuation { importsWaiting.append($0) }
     }
-    public func importEnded() {
+    /// - Parameter isDiskFull: it failed for want of room, so that what it copied does not wait for another try.
+    public func importEnded(isDiskFull: Bool = false) {
         importsRunning -= 1
+        if isDiskFull { isShortOfSpace = true }
         maintenanceDue = true
         wake()
     }
@@ -472,8 +526,13 @@ public actor Reconciler {
         guard importsRunning == 0 else { return }
         maintenanceDue = false
         let kept = desired.flatMap { [$0.target, $0.previous].compactMap { $0 } }
-        // No import runs: what lies in staging is of one that was cut off, with whose retry it begins anew.
-        if policy.prune { try await environment.content.clearStaging() }
+        // No import runs: what lies in staging is of one that was cut off, and waits for its next try for a while.
+        if policy.prune {
+            let wasCutOff = try await environment.journal.hasResumableImport()
+            let isResumable = wasCutOff && !isShortOfSpace
+            try await environment.content.clearStaging(isResumable)
+            isShortOfSpace = false
+        }
         if policy.prune, !desired.isEmpty {
             let freed = try await environment.content.prune(Set(kept.flatMap { $0.release.contentDigests }))
             if freed > 0 { environment.logger.info("pruned the store", metadata: ["bytes": "\(freed)"]) }
@@ -481,6 +540,7 @@ public actor Reconciler {
             for release in kept { keys.formUnion(try ReleaseSpecs(release, layout: environment.layout).files) }
             try files.prune(keeping: keys)
         }
+        if environment.selfUpdate?.slots.isTrialPending != true { try await environment.journal.dropReturnCopy() }
         reserve.restore()
         try await environment.journal.refreshCopy()
         await environment.journal.releaseMemory()

@@ -12,8 +12,8 @@ public struct ReleaseContent: Sendable {
     public var read: @Sendable (_ blob: Release.Blob) async throws -> [UInt8]
     /// Removes every blob that is not in `kept`; answers the bytes freed.
     public var prune: @Sendable (_ kept: Set<Digest>) async throws -> Int64
-    /// Removes what interrupted writes left.
-    public var clearStaging: @Sendable () async throws -> Void
+    /// Removes what interrupted writes left; where an import is to go on, not what it can take up.
+    public var clearStaging: @Sendable (_ isResumable: Bool) async throws -> Void
     /// Hands a large blob over piece by piece, its digest checked at the end.
     public var stream: @Sendable (_ blob: Release.Blob, _ each: (UnsafeRawBufferPointer) throws -> Void) throws -> Void
 
@@ -23,7 +23,7 @@ public struct ReleaseContent: Sendable {
             @escaping @Sendable (_ image: Release.Image, _ present: Set<Digest>) async throws -> PullSequence<[UInt8]>,
         read: @escaping @Sendable (_ blob: Release.Blob) async throws -> [UInt8],
         prune: @escaping @Sendable (_ kept: Set<Digest>) async throws -> Int64,
-        clearStaging: @escaping @Sendable () async throws -> Void = {},
+        clearStaging: @escaping @Sendable (_ isResumable: Bool) async throws -> Void = { _ in },
         stream:
             @escaping @Sendable (_ blob: Release.Blob, _ each: (UnsafeRawBufferPointer) throws -> Void) throws -> Void =
             {

@@ -29,8 +29,15 @@ extension ReleaseContent {
             prune: { kept in
                 try store.prune(keeping: kept).reduce(Int64(0)) { $0 + $1.size } + store.layers.prune(keeping: kept)
             },
-            // What was begun of a layer stays: an import goes on with it, or removes it.
-            clearStaging: { try store.clearStaging() },
+            clearStaging: { isResumable in
+                if isResumable {
+                    try store.clearUnresumable()
+                    try store.layers.dropUnnamed()
+                } else {
+                    try store.clearStaging()
+                    try store.layers.clearWork()
+                }
+            },
             stream: { blob, each in try store.reader(blob).forEachChunk(each) })
     }
 }

@@ -13,16 +13,19 @@ actor ExportedImage {
     private(set) var kept: Set<Digest> = []
 
     private let store: BlobStore
-    /// Files that the store lacks; one of another size is not worth writing.
-    private let wanted: Set<Release.Blob>
+    /// Documents and layers (by diffID) that the store lacks; a file of another size is not worth writing.
+    private let documents: Set<Release.Blob>
+    private let layers: Set<Release.Blob>
     private var parser = TarParser(subject: "the engine's archive")
     private var hasher: SHA256Hasher? = SHA256Hasher()
-    private var writer: BlobWriter?
+    private var document: BlobWriter?
+    private var layer: LayerWriter?
     private var isInFile = false
 
-    init(store: BlobStore, wanted: Set<Release.Blob>) {
+    init(store: BlobStore, documents: Set<Release.Blob>, layers: Set<Release.Blob>) {
         self.store = store
-        self.wanted = wanted
+        self.documents = documents
+        self.layers = layers
     }
 
     func take(_ bytes: [UInt8]) throws {
@@ -40,7 +43,8 @@ actor ExportedImage {
                 case .content(let count):
                     let content = UnsafeRawBufferPointer(rebasing: rest[(consumed - count)..<consumed])
                     hasher?.update(content)
-                    try writer?.write(content)
+                    try document?.write(content)
+                    try layer?.write(content)
                 }
                 rest = UnsafeRawBufferPointer(rebasing: rest[consumed...])
             }
@@ -52,20 +56,43 @@ actor ExportedImage {
         try parser.finish()
     }
 
+    /// Drops what an archive that broke off left half written.
+    func abandon() throws {
+        try document?.discard()
+        try layer?.discard()
+        (document, layer) = (nil, nil)
+    }
+
     private func beginFile(_ header: TarHeader) throws {
         hasher = SHA256Hasher()
         isInFile = true
-        writer = wanted.contains { $0.size == header.size && !kept.contains($0.digest) } ? try store.writer() : nil
+        document = wants(documents, header) ? try store.writer() : nil
+        layer = wants(layers, header) ? try store.layers.writer() : nil
+    }
+
+    private func wants(_ blobs: Set<Release.Blob>, _ header: TarHeader) -> Bool {
+        blobs.contains { $0.size == header.size && !kept.contains($0.digest) }
     }
 
     private func endFile() throws {
         guard isInFile, let digest = hasher.take()?.finish() else { return }
         isInFile = false
         found.insert(digest)
-        defer { writer = nil }
-        guard let writer else { return }
-        guard wanted.contains(where: { $0.digest == digest }) else { return try writer.discard() }
-        _ = try writer.finish()
-        kept.insert(digest)
+        defer { (document, layer) = (nil, nil) }
+        if let document {
+            if documents.contains(where: { $0.digest == digest }) {
+                _ = try document.finish()
+                kept.insert(digest)
+            } else {
+                try document.discard()
+            }
+        }
+        if let layer {
+            if layers.contains(where: { $0.digest == digest }), try layer.finish(as: digest) {
+                kept.insert(digest)
+            } else {
+                try layer.discard()
+            }
+        }
     }
 }

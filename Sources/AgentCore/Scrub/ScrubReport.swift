@@ -8,6 +8,8 @@ public struct ScrubReport: Sendable {
         public enum Kind: String, Sendable {
             /// Its bytes are not those of its name.
             case damagedBlob = "damaged-blob"
+            /// A layer that was made here from a delta or taken from the engine is not what its diffID says.
+            case damagedLayer = "damaged-layer"
             /// A release that must stay runnable names it, and it is not there.
             case missingBlob = "missing-blob"
             case missingImage = "missing-image"
@@ -15,6 +17,7 @@ public struct ScrubReport: Sendable {
             case damagedImage = "damaged-image"
         }
         public var kind: Kind
+        /// The blob's, the config's for an image, the diffID of a layer that was made here.
         public var digest: Digest
         /// The image or release that it belongs to; empty when none needs it.
         public var of: String
@@ -33,6 +36,8 @@ public struct ScrubReport: Sendable {
     }
 
     public var blobs = 0
+    /// Layers that were made here.
+    public var layers = 0
     public var images = 0
     public var bytes: Int64 = 0
     public var findings: [Finding] = []
@@ -43,7 +48,8 @@ public struct ScrubReport: Sendable {
 
     public var json: JSONValue {
         [
-            "event": "scrubbed", "blobs": .integer(Int64(blobs)), "images": .integer(Int64(images)),
+            "event": "scrubbed", "blobs": .integer(Int64(blobs)), "layers": .integer(Int64(layers)),
+            "images": .integer(Int64(images)),
             "bytes": .integer(bytes), "sound": .bool(isSound), "findings": .array(findings.map(\.json)),
         ]
     }

@@ -80,6 +80,9 @@ public final class AgentSlots: Sendable {
         slotDigest = slot.flatMap { $0.split(separator: " ").last }.flatMap { Digest(String($0)) }
     }
 
+    /// SHA-256 of the slot's program that this process is; nil for the installed one.
+    package var runningSlot: Digest? { slotDigest }
+
     private var directory: String { layout.agent }
     private var stateFile: String { Path.join(directory, "slots.json") }
     private func path(_ slot: SlotState.Slot) -> String {

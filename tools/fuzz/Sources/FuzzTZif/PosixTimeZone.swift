@@ -1,0 +1,1 @@
+../../../../Sources/AgentCore/Windows/PosixTimeZone.swift
