@@ -21,7 +21,7 @@ enum Rows {
         let directory = DeviceDirectory(network: try Fixture().network, store: store)
         try await directory.load()
         print(
-            "rows \(directory.count) start_s \(HubBench.now() - start) resident_mib \(try HubBench.residentMebibytes())"
-        )
+            "rows \(directory.count) start_s \(HubBench.now() - start) cpu_s \(HubBench.cpu()) "
+                + "resident_mib \(try HubBench.residentMebibytes())")
     }
 }
