@@ -317,7 +317,10 @@ public final class ModelEngine: ContainerEngine {
     }
 
     public func images() async throws(EngineFailure) -> [EngineImage] {
-        try call("images", "", changes: false) { state throws(EngineFailure) in Array(state.images.values) }
+        try call("images", "", changes: false) { state throws(EngineFailure) in
+            // As the real one's list, which has no layers.
+            state.images.values.map { EngineImage(id: $0.id, tags: $0.tags, size: $0.size) }
+        }
     }
 
     public func image(_ id: Digest) async throws(EngineFailure) -> EngineImage? {

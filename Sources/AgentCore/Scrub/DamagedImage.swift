@@ -29,7 +29,12 @@ extension Reconciler {
         let engine = environment.engine
         let own = Labels.imageRepository + "/"
         let id = damage.image.config.digest
-        let affected = try await engine.images().filter { $0.id == id || damage.affects($0.diffIDs) }
+        var affected: [EngineImage] = []
+        for listed in try await engine.images() {
+            // A list of images says nothing of their layers.
+            let diffIDs = try await engine.image(listed.id)?.diffIDs ?? []
+            if listed.id == id || damage.affects(diffIDs) { affected.append(listed) }
+        }
         guard affected.allSatisfy({ !$0.tags.isEmpty && $0.tags.allSatisfy { $0.hasPrefix(own) } }) else { return false }
         let ids = Set(affected.map(\.id))
         for container in try await engine.containers() where ids.contains(container.imageID) {
