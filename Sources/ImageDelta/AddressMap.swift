@@ -14,6 +14,10 @@ public struct AddressMap: Sendable, Equatable {
     }
 
     public private(set) var entries: [Entry]
+    /// How many entries lie before each of many equal stretches of addresses, so that a look-up goes through few.
+    private var stretches: [UInt32] = []
+    /// Bytes of a stretch, as a power of two.
+    private var stretchBits: Int64 = 0
 
     /// Sorts the entries by base address, longer first, then by target, and drops one that lies wholly
     /// inside a longer one before it.
@@ -36,6 +40,36 @@ public struct AddressMap: Sendable, Equatable {
             kept += 1
         }
         entries.removeSubrange(kept...)
+        makeStretches()
+    }
+
+    /// About as many stretches as entries.
+    private mutating func makeStretches() {
+        guard let first = entries.first, let last = entries.last else { return }
+        let range = last.base - first.base
+        while range >> stretchBits > Int64(entries.count) { stretchBits += 1 }
+        stretches.reserveCapacity(Int(range >> stretchBits) + 2)
+        for (number, entry) in entries.enumerated() {
+            let stretch = Int((entry.base - first.base) >> stretchBits)
+            while stretches.count <= stretch { stretches.append(UInt32(number)) }
+        }
+        stretches.append(UInt32(entries.count))
+    }
+
+    /// How many entries have a base that is not above `address`.
+    @inline(__always)
+    private func count(upTo address: Int64, _ entries: UnsafeBufferPointer<Entry>) -> Int {
+        let first = entries[0].base
+        guard address >= first else { return 0 }
+        let stretch = (address - first) >> stretchBits
+        guard stretch + 1 < stretches.count else { return entries.count }
+        var low = Int(stretches[Int(stretch)])
+        var high = Int(stretches[Int(stretch) + 1])
+        while low < high {
+            let middle = (low + high) >> 1
+            if entries[middle].base > address { high = middle } else { low = middle + 1 }
+        }
+        return low
     }
 
     /// The entries that covers of a file imply: each cover of at least ``DeltaFormat/addressMapCoverBytes``,
@@ -76,12 +110,7 @@ public struct AddressMap: Sendable, Equatable {
     func target(of address: Int64) -> Int64 {
         entries.withUnsafeBufferPointer { entries in
             guard entries.count > 0 else { return address }
-            var low = 0
-            var high = entries.count
-            while low < high {
-                let middle = (low + high) >> 1
-                if entries[middle].base > address { high = middle } else { low = middle + 1 }
-            }
+            let low = count(upTo: address, entries)
             // Of overlapping entries the nearest of the last eight that holds the address counts.
             var index = low
             var looked = 0

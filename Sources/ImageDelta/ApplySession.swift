@@ -4,7 +4,7 @@ import Base
 final class ApplySession {
     private static let bufferBytes = 128 << 10
 
-    private let base: any BaseSource
+    private let base: BaseWindow
     private let baseSize: Int64
     private let sink: DeltaApply.Sink
     private var hasher: SHA256Hasher
@@ -35,7 +35,7 @@ final class ApplySession {
         file: ReadableFile, header: DeltaHeader, base: any BaseSource, hasher: consuming SHA256Hasher,
         sink: DeltaApply.Sink
     ) {
-        self.base = base
+        self.base = BaseWindow(base, header: header)
         self.sink = sink
         self.hasher = hasher
         baseSize = header.baseSize
@@ -143,8 +143,14 @@ final class ApplySession {
         if let packed = member.base { basePosition = packed.offset + packed.length }
         if !skipping {
             let bytes = UnsafeBufferPointer(content)
-            try append(try DeflateWriter.write(bytes, recipe: member.recipe, length: Int(member.length)))
-            if member.hasTrailer { try append(PackedMember.trailer(of: bytes)) }
+            try DeflateWriter.write(bytes, recipe: member.recipe, length: Int(member.length)) {
+                (stream) throws(DeltaError) in try append(stream)
+            }
+            if member.hasTrailer {
+                let trailer = PackedMember.trailer(of: bytes)
+                try room(trailer.count).update(from: trailer, count: trailer.count)
+                filled += trailer.count
+            }
         }
         didProduce(Int(member.outputLength))
     }
@@ -191,14 +197,12 @@ final class ApplySession {
         if member.base == nil { basePosition = position }
     }
 
-    private func append(_ bytes: [UInt8]) throws(DeltaError) {
+    private func append(_ bytes: UnsafeRawBufferPointer) throws(DeltaError) {
         var rest = bytes[...]
         while !rest.isEmpty {
             let part = rest.prefix(Self.bufferBytes)
-            let target = try room(part.count)
-            part.withUnsafeBufferPointer { bytes in
-                if let from = bytes.baseAddress { target.update(from: from, count: bytes.count) }
-            }
+            UnsafeMutableRawBufferPointer(start: try room(part.count), count: part.count)
+                .copyMemory(from: UnsafeRawBufferPointer(rebasing: part))
             filled += part.count
             rest = rest.dropFirst(part.count)
         }

@@ -35,10 +35,13 @@ package struct DeflateParser: ~Copyable {
     private let isLazy: Bool
     private let hashMask: Int
     private let hashShift: Int
-    /// Last position of each hash, and of each position the one before with its hash; 0 for none.
+    /// Last position of each hash; 0 for none.
     private let head: UnsafeMutablePointer<Int32>
-    private let previous: UnsafeMutablePointer<Int32>
+    /// Bytes from each position of the window back to the one before with its hash; 0 for none that is near enough.
+    private let previous: UnsafeMutablePointer<UInt16>
     private(set) package var position = 0
+    /// Positions that searches have looked at: most of what compressing costs.
+    private(set) package var looks = 0
     /// Positions below this are in the chains.
     private var inserted = 0
     /// What is known of the match at ``position``, and of the one behind it.
@@ -68,14 +71,19 @@ package struct DeflateParser: ~Copyable {
 
     @inline(__always)
     private mutating func insert(before end: Int) {
-        while inserted < end {
-            let at = inserted
-            inserted += 1
-            guard at + 3 <= count else { continue }
-            let hash = (Int(bytes[at]) << (2 * hashShift) ^ Int(bytes[at + 1]) << hashShift ^ Int(bytes[at + 2])) & hashMask
-            previous[at & (DeflateToken.window - 1)] = head[hash]
+        let last = min(end, count - DeflateToken.shortest + 1)
+        let (bytes, head, previous, shift, mask) = (bytes, head, previous, hashShift, hashMask)
+        var at = inserted
+        while at < last {
+            let hash = (Int(bytes[at]) << (2 * shift) ^ Int(bytes[at + 1]) << shift ^ Int(bytes[at + 2])) & mask
+            let before = Int(head[hash])
+            let distance = before > 0 ? at &- before : 0
+            previous[at & (DeflateToken.window - 1)] =
+                distance < DeflateToken.window ? UInt16(truncatingIfNeeded: distance) : 0
             head[hash] = Int32(truncatingIfNeeded: at)
+            at &+= 1
         }
+        inserted = max(inserted, end)
     }
 
     /// The longest repetition at `at` above `known` bytes; a literal when there is none.
@@ -83,43 +91,57 @@ package struct DeflateParser: ~Copyable {
         insert(before: at + 1)
         let ahead = min(DeflateToken.longest, count - at)
         guard ahead >= DeflateToken.shortest, known < ahead else { return .literal }
-        var candidate = Int(previous[at & (DeflateToken.window - 1)])
-        let limit = max(0, at - Self.farthest)
-        guard candidate > 0, candidate >= limit else { return .literal }
-        var chain = known >= effort.good ? effort.chain >> 2 : effort.chain
+        let previous = previous
+        var total = Int(previous[at & (DeflateToken.window - 1)])
+        guard total > 0, total <= Self.farthest else { return .literal }
+        // Position 0 is never found, and of a chain only the first position may be as far as this.
+        let reach = min(Self.farthest, at)
+        let chain = known >= effort.good ? effort.chain >> 2 : effort.chain
         let nice = min(effort.nice, ahead)
+        var left = chain
         var best = known
-        var start = 0
-        let here = bytes + at
-        repeat {
-            let there = bytes + candidate
-            if there[best] == here[best], there[best - 1] == here[best - 1], there[0] == here[0] {
+        var distance = 0
+        let here = UnsafeRawPointer(bytes + at)
+        let first = here.loadUnaligned(as: UInt16.self)
+        // The two bytes that a longer repetition must end with.
+        var last = here.loadUnaligned(fromByteOffset: best &- 1, as: UInt16.self)
+        while true {
+            let there = here - total
+            let step = Int(previous[(at &- total) & (DeflateToken.window - 1)])
+            if there.loadUnaligned(fromByteOffset: best &- 1, as: UInt16.self) == last,
+                there.loadUnaligned(as: UInt16.self) == first
+            {
                 let length = Self.commonLength(here, there, ahead)
                 if length > best {
                     best = length
-                    start = candidate
+                    distance = total
                     if length >= nice { break }
+                    last = here.loadUnaligned(fromByteOffset: best &- 1, as: UInt16.self)
                 }
             }
-            candidate = Int(previous[candidate & (DeflateToken.window - 1)])
-            chain -= 1
-        } while candidate > limit && chain > 0
-        guard best > known, best >= DeflateToken.shortest else { return .literal }
-        if isLazy, best == DeflateToken.shortest, at - start > Self.tooFar { return .literal }
-        return DeflateToken(length: best, distance: at - start)
+            left &-= 1
+            total &+= step
+            if step == 0 || total >= reach || left == 0 { break }
+        }
+        looks &+= chain &- left
+        guard distance > 0, best >= DeflateToken.shortest else { return .literal }
+        if isLazy, best == DeflateToken.shortest, distance > Self.tooFar { return .literal }
+        return DeflateToken(length: best, distance: distance)
     }
 
     @inline(__always)
-    private static func commonLength(_ left: UnsafePointer<UInt8>, _ right: UnsafePointer<UInt8>, _ count: Int) -> Int {
+    private static func commonLength(_ left: UnsafeRawPointer, _ right: UnsafeRawPointer, _ count: Int) -> Int {
         var index = 0
-        while index + 8 <= count {
+        while index &+ 8 <= count {
             let difference =
-                UnsafeRawPointer(left).loadUnaligned(fromByteOffset: index, as: UInt64.self)
-                ^ UnsafeRawPointer(right).loadUnaligned(fromByteOffset: index, as: UInt64.self)
-            if difference != 0 { return index + difference.trailingZeroBitCount >> 3 }
-            index += 8
+                UInt64(littleEndian: left.loadUnaligned(fromByteOffset: index, as: UInt64.self))
+                ^ UInt64(littleEndian: right.loadUnaligned(fromByteOffset: index, as: UInt64.self))
+            if difference != 0 { return index &+ difference.trailingZeroBitCount >> 3 }
+            index &+= 8
         }
-        while index < count, left[index] == right[index] { index += 1 }
+        while index < count,
+            left.load(fromByteOffset: index, as: UInt8.self) == right.load(fromByteOffset: index, as: UInt8.self)
+        { index &+= 1 }
         return index
     }
 

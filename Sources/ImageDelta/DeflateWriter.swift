@@ -1,84 +1,117 @@
 /// Compresses a content by a recipe.
 package struct DeflateWriter: ~Copyable {
+    /// Bits that one symbol takes at most, in whole bytes: two codes of 15 bits, 5 and 13 bits more.
+    private static let symbolBytes = 6
+    /// Bytes that a block's code lengths take at most, with what the last bits need.
+    private static let treeBytes = 1024
+
     private let recipe: DeflateRecipe
     private let content: UnsafeBufferPointer<UInt8>
     /// Bytes that the stream must not exceed.
     private let limit: Int
-    private var output: [UInt8] = []
+    private var output: UnsafeMutableRawPointer
+    private var capacity: Int
+    private var written = 0
     private var bits: UInt64 = 0
     private var bitCount: UInt64 = 0
+    /// The symbols of the block under way: length, and below it 16 bits of distance.
+    private let tokens: UnsafeMutablePointer<UInt32>
 
-    /// The stream; an error when the recipe does not fit the content or the stream has not `length` bytes.
-    package static func write(
-        _ content: UnsafeBufferPointer<UInt8>, recipe: DeflateRecipe, length: Int
-    ) throws(DeltaError) -> [UInt8] {
+    /// Hands the stream to `use`; an error when the recipe does not fit the content or the stream has not `length` bytes.
+    package static func write<Result>(
+        _ content: UnsafeBufferPointer<UInt8>, recipe: DeflateRecipe, length: Int,
+        use: (UnsafeRawBufferPointer) throws(DeltaError) -> Result
+    ) throws(DeltaError) -> Result {
         var writer = DeflateWriter(content, recipe, length)
         try writer.run()
-        guard writer.output.count == length else {
-            throw DeltaError(.malformed, "a packed member has \(writer.output.count) bytes, not \(length)")
+        guard writer.written == length else {
+            throw DeltaError(.malformed, "a packed member has \(writer.written) bytes, not \(length)")
         }
-        return writer.output
+        return try use(UnsafeRawBufferPointer(start: writer.output, count: length))
     }
 
     private init(_ content: UnsafeBufferPointer<UInt8>, _ recipe: DeflateRecipe, _ limit: Int) {
         self.content = content
         self.recipe = recipe
         self.limit = limit
-        output.reserveCapacity(limit)
+        capacity = limit + Self.treeBytes
+        output = .allocate(byteCount: capacity, alignment: 16)
+        tokens = .allocate(capacity: max(1, min(recipe.blocks.lazy.map(\.symbols).max() ?? 0, content.count)))
+    }
+
+    deinit {
+        output.deallocate()
+        tokens.deallocate()
     }
 
     private mutating func run() throws(DeltaError) {
         guard let bytes = content.baseAddress else { throw DeltaError(.malformed, "a packed member is empty") }
         var parser = DeflateParser(bytes, count: content.count, level: recipe.level, hashBits: recipe.hashBits)
         var exceptions = recipe.exceptions[...]
+        var nextException = exceptions.first?.symbol ?? Int.max
         var symbol = 0
-        var tokens: [DeflateToken] = []
         for (number, block) in recipe.blocks.enumerated() {
-            tokens.removeAll(keepingCapacity: true)
-            tokens.reserveCapacity(block.symbols)
+            // Every symbol takes a byte of content at least.
+            guard block.symbols <= content.count - parser.position else {
+                throw DeltaError(.malformed, "a packed member's blocks go beyond it")
+            }
             let start = parser.position
-            for _ in 0..<block.symbols {
+            for index in 0..<block.symbols {
                 guard !parser.isAtEnd else { throw DeltaError(.malformed, "a packed member's blocks go beyond it") }
                 var token = parser.predict()
-                if let exception = exceptions.first, exception.symbol == symbol {
-                    exceptions.removeFirst()
-                    token = exception.token
+                if nextException == symbol {
+                    token = exceptions.removeFirst().token
+                    nextException = exceptions.first?.symbol ?? Int.max
                     guard parser.isPossible(token) else {
                         throw DeltaError(.malformed, "a packed member repeats what is not there")
                     }
                 }
                 parser.accept(token)
-                tokens.append(token)
+                tokens[index] = UInt32(truncatingIfNeeded: token.length << 16 | token.distance)
                 symbol += 1
             }
-            write(block, tokens, from: start, isLast: number == recipe.blocks.count - 1)
-            guard output.count <= limit else { throw DeltaError(.malformed, "a packed member becomes too long") }
+            write(block, from: start, isLast: number == recipe.blocks.count - 1)
+            guard written <= limit else { throw DeltaError(.malformed, "a packed member becomes too long") }
         }
         guard parser.isAtEnd else { throw DeltaError(.malformed, "a packed member's blocks end early") }
         while bitCount > 0 {
-            output.append(UInt8(truncatingIfNeeded: bits))
+            output.storeBytes(of: UInt8(truncatingIfNeeded: bits), toByteOffset: written, as: UInt8.self)
+            written += 1
             bits >>= 8
             bitCount -= min(bitCount, 8)
         }
     }
 
+    /// Makes room for a block of so many symbols and what comes after it.
+    private mutating func reserve(_ symbols: Int) {
+        let needed = written + symbols * Self.symbolBytes + Self.treeBytes
+        guard needed > capacity else { return }
+        let larger = UnsafeMutableRawPointer.allocate(byteCount: needed, alignment: 16)
+        larger.copyMemory(from: output, byteCount: written)
+        output.deallocate()
+        (output, capacity) = (larger, needed)
+    }
+
+    /// At most 32 bits; ``reserve(_:)`` has made room.
     @inline(__always)
     private mutating func put(_ value: Int, _ count: Int) {
-        bits |= UInt64(value) << bitCount
-        bitCount += UInt64(count)
-        while bitCount >= 8 {
-            output.append(UInt8(truncatingIfNeeded: bits))
-            bits >>= 8
-            bitCount -= 8
+        bits |= UInt64(truncatingIfNeeded: value) << bitCount
+        bitCount += UInt64(truncatingIfNeeded: count)
+        if bitCount >= 32 {
+            output.storeBytes(of: UInt32(truncatingIfNeeded: bits).littleEndian, toByteOffset: written, as: UInt32.self)
+            written += 4
+            bits >>= 32
+            bitCount -= 32
         }
     }
 
-    private mutating func write(_ block: DeflateRecipe.Block, _ tokens: [DeflateToken], from start: Int, isLast: Bool) {
+    private mutating func write(_ block: DeflateRecipe.Block, from start: Int, isLast: Bool) {
+        reserve(block.symbols)
         put(isLast ? 1 : 0, 1)
         guard block.isDynamic else {
             put(1, 2)
             writeSymbols(
-                tokens, from: start, literals: DeflateCode.fixedLiteralLengths,
+                block.symbols, from: start, literals: DeflateCode.fixedLiteralLengths,
                 distances: [UInt8](repeating: 5, count: DeflateCode.distanceCount))
             return
         }
@@ -87,19 +120,20 @@ package struct DeflateWriter: ~Copyable {
         var distanceCounts = [Int](repeating: 0, count: DeflateCode.distanceCount)
         literalCounts[DeflateCode.endOfBlock] = 1
         var at = start
-        for token in tokens {
-            if token.length == 1 {
+        for token in UnsafeBufferPointer(start: tokens, count: block.symbols) {
+            let length = Int(token >> 16)
+            if length == 1 {
                 literalCounts[Int(content[at])] += 1
             } else {
-                literalCounts[257 + DeflateCode.lengthIndex(token.length)] += 1
-                distanceCounts[DeflateCode.distanceIndex(token.distance)] += 1
+                literalCounts[257 + DeflateCode.lengthIndex(length)] += 1
+                distanceCounts[DeflateCode.distanceIndex(Int(token & 0xFFFF))] += 1
             }
-            at += token.length
+            at += length
         }
         let literals = DeflateTree(literalCounts, limit: 15)
         let distances = DeflateTree(distanceCounts, limit: 15)
         writeTrees(literals, distances)
-        writeSymbols(tokens, from: start, literals: literals.lengths, distances: distances.lengths)
+        writeSymbols(block.symbols, from: start, literals: literals.lengths, distances: distances.lengths)
     }
 
     /// The code lengths of a block (RFC 1951, 3.2.7).
@@ -154,26 +188,33 @@ package struct DeflateWriter: ~Copyable {
         return result
     }
 
-    private mutating func writeSymbols(
-        _ tokens: [DeflateToken], from start: Int, literals: [UInt8], distances: [UInt8]
-    ) {
-        let literalCodes = DeflateCode.codes(literals)
-        let distanceCodes = DeflateCode.codes(distances)
+    private mutating func writeSymbols(_ count: Int, from start: Int, literals: [UInt8], distances: [UInt8]) {
+        let literalCodes = Self.codes(literals)
+        let distanceCodes = Self.codes(distances)
         var at = start
-        for token in tokens {
-            if token.length == 1 {
-                let byte = Int(content[at])
-                put(Int(literalCodes[byte]), Int(literals[byte]))
+        for token in UnsafeBufferPointer(start: tokens, count: count) {
+            let length = Int(token >> 16)
+            if length == 1 {
+                let code = literalCodes[Int(content[at])]
+                put(code.bits, code.count)
             } else {
-                let length = DeflateCode.lengthIndex(token.length)
-                put(Int(literalCodes[257 + length]), Int(literals[257 + length]))
-                put(token.length - DeflateCode.lengths[length].base, DeflateCode.lengths[length].bits)
-                let distance = DeflateCode.distanceIndex(token.distance)
-                put(Int(distanceCodes[distance]), Int(distances[distance]))
-                put(token.distance - DeflateCode.distances[distance].base, DeflateCode.distances[distance].bits)
+                let index = DeflateCode.lengthIndex(length)
+                let code = literalCodes[257 + index]
+                let (base, extraBits) = DeflateCode.lengths[index]
+                put(code.bits | (length - base) << code.count, code.count + extraBits)
+                let distance = Int(token & 0xFFFF)
+                let far = DeflateCode.distanceIndex(distance)
+                let farCode = distanceCodes[far]
+                let (farBase, farBits) = DeflateCode.distances[far]
+                put(farCode.bits | (distance - farBase) << farCode.count, farCode.count + farBits)
             }
-            at += token.length
+            at += length
         }
-        put(Int(literalCodes[DeflateCode.endOfBlock]), Int(literals[DeflateCode.endOfBlock]))
+        let end = literalCodes[DeflateCode.endOfBlock]
+        put(end.bits, end.count)
+    }
+
+    private static func codes(_ lengths: [UInt8]) -> [(bits: Int, count: Int)] {
+        zip(DeflateCode.codes(lengths), lengths).map { (Int($0), Int($1)) }
     }
 }

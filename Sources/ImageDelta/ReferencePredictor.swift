@@ -168,28 +168,41 @@ public struct ReferencePredictor: Sendable {
         var newCursor = AddressCursor(new)
         let raw = UnsafeMutableRawPointer(block)
         // Opcode bytes are looked at as they were in the base, so they are kept before they are rewritten.
-        var before = X86Operand.History(before: block)
-        var index = 0
-        while index + 4 <= count {
-            if let tail = X86Operand.bytesAfter(before),
-                let from = baseCursor.address(of: baseOffset + Int64(index)),
-                let to = newCursor.address(of: newOffset + Int64(index))
-            {
-                let operand = Int32(littleEndian: raw.loadUnaligned(fromByteOffset: index, as: Int32.self))
-                let old = from + 4 + tail + Int64(operand)
-                if old >= low, old < high {
-                    for step in 0..<4 { before.push(block[index + step]) }
-                    let moved = target(of: old)
-                    let origin = to + 4 + tail
-                    raw.storeBytes(
-                        of: Int32(truncatingIfNeeded: moved - origin).littleEndian, toByteOffset: index, as: Int32.self)
-                    targets.note(.distance, at: index, from: old, to: moved, origin: origin)
-                    index += 4
+        let context = DeltaFormat.blockContext
+        let slack = X86Operand.stride
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: context + count + slack) { kept in
+            guard let start = kept.baseAddress else { return }
+            start.initialize(from: block - context, count: context + count)
+            (start + context + count).initialize(repeating: 0, count: slack)
+            let original = UnsafePointer(start + context)
+            var index = 0
+            while index + 4 <= count {
+                guard let next = X86Operand.candidate(from: original + index) else {
+                    index += X86Operand.stride
                     continue
                 }
+                index += next
+                guard index + 4 <= count else { return }
+                guard let tail = X86Operand.bytesAfter(original + index),
+                    let from = baseCursor.address(of: baseOffset + Int64(index)),
+                    let to = newCursor.address(of: newOffset + Int64(index))
+                else {
+                    index += 1
+                    continue
+                }
+                let operand = Int32(littleEndian: raw.loadUnaligned(fromByteOffset: index, as: Int32.self))
+                let old = from + 4 + tail + Int64(operand)
+                guard old >= low, old < high else {
+                    index += 1
+                    continue
+                }
+                let moved = target(of: old)
+                let origin = to + 4 + tail
+                raw.storeBytes(
+                    of: Int32(truncatingIfNeeded: moved - origin).littleEndian, toByteOffset: index, as: Int32.self)
+                targets.note(.distance, at: index, from: old, to: moved, origin: origin)
+                index += 4
             }
-            before.push(block[index])
-            index += 1
         }
     }
 
@@ -273,7 +286,7 @@ public struct ReferencePredictor: Sendable {
             raw.storeBytes(
                 of: ((pair.word & ~(0xFFF << 10)) | field).littleEndian, toByteOffset: pair.index, as: UInt32.self)
             targets.note(
-                .page(pair: pair.index - index, shift: Int(pair.shift)), at: index, from: old, to: moved, origin: to)
+                .page(pair: Int8(pair.index - index), shift: Int8(pair.shift)), at: index, from: old, to: moved, origin: to)
         }
     }
 }

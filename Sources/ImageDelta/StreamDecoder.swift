@@ -12,8 +12,9 @@ final class StreamDecoder {
     private let file: ReadableFile
     private let stream: DeltaFormat.Stream
     private var context: OpaquePointer?
-    private let input: UnsafeMutableRawPointer
-    private let output: UnsafeMutablePointer<UInt8>
+    /// Of one byte until the stream has bytes; most deltas leave some streams empty.
+    private var input: UnsafeMutableRawPointer
+    private var output: UnsafeMutablePointer<UInt8>
     private var inputPosition = 0
     private var inputEnd = 0
     private var position = 0
@@ -27,8 +28,8 @@ final class StreamDecoder {
     init(file: ReadableFile, stream: DeltaFormat.Stream) {
         self.file = file
         self.stream = stream
-        input = .allocate(byteCount: Self.inputBytes, alignment: 16)
-        output = .allocate(capacity: Self.outputBytes)
+        input = .allocate(byteCount: 1, alignment: 16)
+        output = .allocate(capacity: 1)
     }
 
     deinit {
@@ -44,6 +45,10 @@ final class StreamDecoder {
         guard length > 0, context == nil else { return }
         guard let made = ZSTD_createDCtx() else { throw DeltaError(.limit, "no memory for a decoder") }
         context = made
+        input.deallocate()
+        output.deallocate()
+        input = .allocate(byteCount: Self.inputBytes, alignment: 16)
+        output = .allocate(capacity: Self.outputBytes)
         try check(ZSTD_DCtx_setParameter(made, ZSTD_d_windowLogMax, stream.windowLog))
     }
 

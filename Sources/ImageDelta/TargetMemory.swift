@@ -17,12 +17,12 @@ public final class TargetMemory: @unchecked Sendable {
         /// 26 bits of distance from `origin` in words.
         case branch
         /// A page in `adrp` at the site, and the rest in the instruction `pair` bytes after it.
-        case page(pair: Int, shift: Int)
+        case page(pair: Int8, shift: Int8)
     }
 
     private struct Site {
         var form: Form
-        var index: Int
+        var index: Int32
         var old: Int64
         var predicted: Int64
         var origin: Int64
@@ -33,32 +33,40 @@ public final class TargetMemory: @unchecked Sendable {
         var new: Int64 = 0
     }
 
-    private let slots: UnsafeMutablePointer<Slot>
+    /// Made when the first file begins.
+    private var slots: UnsafeMutablePointer<Slot>?
     private var taken: [Int] = []
-    /// References of the block under way, in order.
-    private var sites: [Site] = []
+    /// References of the block under way, in order. A block holds at most one in four bytes.
+    private let sites: UnsafeMutablePointer<Site>
+    private static let siteLimit = DeltaFormat.blockBytes / 4
+    private var siteCount = 0
     private var low: Int64 = 0
     private var high: Int64 = 0
 
     public init() {
-        slots = .allocate(capacity: 1 << Self.slotBits)
-        slots.initialize(repeating: Slot(), count: 1 << Self.slotBits)
-        // A block holds at most one reference in four bytes.
-        sites.reserveCapacity(DeltaFormat.blockBytes / 4)
+        sites = .allocate(capacity: Self.siteLimit)
     }
 
-    deinit { slots.deallocate() }
+    deinit {
+        slots?.deallocate()
+        sites.deallocate()
+    }
 
     /// Starts a file whose addresses lie in low..<high.
     func begin(low: Int64, high: Int64) {
         (self.low, self.high) = (low, high)
+        if slots == nil {
+            let made = UnsafeMutablePointer<Slot>.allocate(capacity: 1 << Self.slotBits)
+            made.initialize(repeating: Slot(), count: 1 << Self.slotBits)
+            slots = made
+        }
         forget()
     }
 
     public func forget() {
-        for slot in taken { slots[slot] = Slot() }
+        for slot in taken { slots?[slot] = Slot() }
         taken.removeAll(keepingCapacity: true)
-        sites.removeAll(keepingCapacity: true)
+        siteCount = 0
     }
 
     @inline(__always)
@@ -68,21 +76,27 @@ public final class TargetMemory: @unchecked Sendable {
 
     @inline(__always)
     func target(of old: Int64) -> Int64? {
-        let slot = slots[Self.slot(old)]
+        guard let slot = slots?[Self.slot(old)] else { return nil }
         return slot.old == old ? slot.new : nil
     }
 
-    func clearSites() { sites.removeAll(keepingCapacity: true) }
+    func clearSites() { siteCount = 0 }
 
     @inline(__always)
     func note(_ form: Form, at index: Int, from old: Int64, to predicted: Int64, origin: Int64) {
-        sites.append(Site(form: form, index: index, old: old, predicted: predicted, origin: origin))
+        guard siteCount < Self.siteLimit else { return }
+        (sites + siteCount).initialize(
+            to: Site(
+                form: form, index: Int32(truncatingIfNeeded: index), old: old, predicted: predicted, origin: origin))
+        siteCount += 1
     }
 
     /// Takes in what the references of the block just predicted turned out to be; `block` holds its corrected bytes.
     public func learn(from block: UnsafePointer<UInt8>) {
+        guard let slots else { return }
         let raw = UnsafeRawPointer(block)
-        for site in sites {
+        for number in 0..<siteCount {
+            let site = sites[number]
             guard let actual = Self.actual(site, raw), actual != site.predicted, actual >= low, actual < high else {
                 continue
             }
@@ -100,19 +114,19 @@ public final class TargetMemory: @unchecked Sendable {
         }
         switch site.form {
         case .absolute:
-            return Int64(littleEndian: raw.loadUnaligned(fromByteOffset: site.index, as: Int64.self))
+            return Int64(littleEndian: raw.loadUnaligned(fromByteOffset: Int(site.index), as: Int64.self))
         case .distance:
-            return site.origin + Int64(Int32(bitPattern: word(site.index)))
+            return site.origin + Int64(Int32(bitPattern: word(Int(site.index))))
         case .branch:
-            let word = word(site.index)
+            let word = word(Int(site.index))
             guard word & 0x7C00_0000 == 0x1400_0000 else { return nil }
             return site.origin + Int64(Int32(bitPattern: word << 6) >> 6) * 4
         case .page(let pair, let shift):
-            let page = word(site.index)
+            let page = word(Int(site.index))
             guard page & 0x9F00_0000 == 0x9000_0000 else { return nil }
             let immediate = ((page >> 5) & 0x7FFFF) << 2 | (page >> 29) & 3
             let pages = Int64(Int32(bitPattern: immediate << 11) >> 11)
-            let field = Int64((word(site.index + pair) >> 10) & 0xFFF) << Int64(shift)
+            let field = Int64((word(Int(site.index) + Int(pair)) >> 10) & 0xFFF) << Int64(shift)
             return (site.origin & ~0xFFF) + pages * 4096 + field + (site.predicted & ((1 << Int64(shift)) - 1))
         }
     }

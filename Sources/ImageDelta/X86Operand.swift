@@ -6,43 +6,50 @@ enum X86Operand {
     /// Bytes before an operand that tell what it is: the longest prefix is EVEX with opcode and ModRM.
     static let lookBack = 6
 
-    /// The last bytes of the base, the latest lowest.
-    struct History {
-        private var bytes: UInt64 = 0
+    /// Positions that one ``candidate(from:)`` looks at.
+    static let stride = 8
 
-        @inline(__always)
-        init(before block: UnsafeMutablePointer<UInt8>) {
-            for index in -DeltaFormat.blockContext..<0 { push(block[index]) }
-        }
-
-        @inline(__always)
-        mutating func push(_ byte: UInt8) { bytes = bytes << 8 | UInt64(byte) }
-
-        /// The byte `distance` before the operand, from 1.
-        @inline(__always)
-        subscript(distance: UInt64) -> UInt8 { UInt8(truncatingIfNeeded: bytes >> (8 * (distance - 1))) }
-    }
-
-    /// Bytes of the instruction after the operand, or nil when the bytes before are no instruction that has one.
+    /// The first of eight positions that may be an operand by the two bytes before it, nil when none may.
     @inline(__always)
-    static func bytesAfter(_ before: History) -> Int64? {
-        let last = before[1]
-        if last & 0xC7 == 0x05 { return afterModRM(before) }
-        if last & 0xFE == 0xE8 { return 0 }
-        return last & 0xF0 == 0x80 && before[2] == 0x0F ? 0 : nil
+    static func candidate(from position: UnsafePointer<UInt8>) -> Int? {
+        let raw = UnsafeRawPointer(position)
+        let last = UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: -1, as: UInt64.self))
+        let second = UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: -2, as: UInt64.self))
+        let relative = zeros((last & 0xC7C7_C7C7_C7C7_C7C7) ^ 0x0505_0505_0505_0505)
+        let call = zeros((last & 0xFEFE_FEFE_FEFE_FEFE) ^ 0xE8E8_E8E8_E8E8_E8E8)
+        let jump = zeros(
+            ((last & 0xF0F0_F0F0_F0F0_F0F0) ^ 0x8080_8080_8080_8080) | (second ^ 0x0F0F_0F0F_0F0F_0F0F))
+        let found = relative | call | jump
+        return found == 0 ? nil : found.trailingZeroBitCount >> 3
     }
 
-    private static func afterModRM(_ before: History) -> Int64? {
-        let opcode = before[2]
-        if before[3] == 0x0F { return afterTwoByteOpcode(opcode) }
-        if before[4] == 0x0F {
-            if before[3] == 0x38 { return 0 }
-            if before[3] == 0x3A { return 1 }
+    /// A word whose lowest bit is in the lowest zero byte of `word`, 0 when it has none; bits above that one tell nothing.
+    @inline(__always)
+    private static func zeros(_ word: UInt64) -> UInt64 {
+        (word &- 0x0101_0101_0101_0101) & ~word & 0x8080_8080_8080_8080
+    }
+
+    /// Bytes of the instruction after the operand at `operand`, or nil when the bytes before it are no instruction that
+    /// has one; ``lookBack`` bytes before it are readable.
+    @inline(__always)
+    static func bytesAfter(_ operand: UnsafePointer<UInt8>) -> Int64? {
+        let last = operand[-1]
+        if last & 0xC7 == 0x05 { return afterModRM(operand) }
+        if last & 0xFE == 0xE8 { return 0 }
+        return last & 0xF0 == 0x80 && operand[-2] == 0x0F ? 0 : nil
+    }
+
+    private static func afterModRM(_ operand: UnsafePointer<UInt8>) -> Int64? {
+        let opcode = operand[-2]
+        if operand[-3] == 0x0F { return afterTwoByteOpcode(opcode) }
+        if operand[-4] == 0x0F {
+            if operand[-3] == 0x38 { return 0 }
+            if operand[-3] == 0x3A { return 1 }
         }
-        if before[4] == 0xC5 { return afterTwoByteOpcode(opcode) }  // VEX, two bytes
-        if before[5] == 0xC4, let after = after(map: before[4] & 0x1F, opcode) { return after }  // VEX, three bytes
-        if before[6] == 0x62, let after = after(map: before[5] & 0x07, opcode) { return after }  // EVEX
-        return afterOneByteOpcode(opcode, field: before[1] >> 3 & 7, hasShortOperands: before[3] == 0x66)
+        if operand[-4] == 0xC5 { return afterTwoByteOpcode(opcode) }  // VEX, two bytes
+        if operand[-5] == 0xC4, let after = after(map: operand[-4] & 0x1F, opcode) { return after }  // VEX, three bytes
+        if operand[-6] == 0x62, let after = after(map: operand[-5] & 0x07, opcode) { return after }  // EVEX
+        return afterOneByteOpcode(opcode, field: operand[-1] >> 3 & 7, hasShortOperands: operand[-3] == 0x66)
     }
 
     private static func after(map: UInt8, _ opcode: UInt8) -> Int64? {

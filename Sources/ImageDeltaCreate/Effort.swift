@@ -33,4 +33,8 @@ public struct Effort: Sendable, Equatable {
 
     /// Whether a member with a base by path is also compared with all others by likeness.
     var comparesAllByLikeness: Bool { level >= 4 }
+
+    /// Whether packed files are made from their contents only as far as an apply's CPU time stays low; without, a delta
+    /// is smaller and takes longer to apply.
+    var boundsRecompression: Bool { level <= 7 }
 }

@@ -6,6 +6,9 @@ struct PackedContent: Sendable {
     private static let symbolsPerException = 32
     /// Exceptions with which no better setting is looked for.
     private static let goodEnough = 2
+    /// Half nanoseconds for a position looked at, and nanoseconds for a byte of content.
+    private static let lookCost = 7
+    private static let byteCost = 8
     /// Levels in the order of their likelihood.
     private static let levels = [9, 6, 1, 8, 7, 5, 4, 3, 2]
 
@@ -13,6 +16,8 @@ struct PackedContent: Sendable {
     var stream: Range<Int>
     var content: [UInt8]
     var recipe: DeflateRecipe
+    /// Nanoseconds, about, that making the stream again takes, by what it did on one machine (tools/bench/README.md).
+    var cost: Int
 
     /// Nil when `file` is something else, or cannot be made again to the byte.
     init?(gzip file: UnsafeBufferPointer<UInt8>) {
@@ -21,17 +26,20 @@ struct PackedContent: Sendable {
         guard let reader = DeflateReader(packed), reader.length == stream.count, !reader.content.isEmpty,
             reader.content.count <= stream.count * Int(DeflateRecipe.expansionLimit),
             file[stream.upperBound...].elementsEqual(Self.trailer(reader.content)),
-            let recipe = Self.recipe(reader.content, reader.tokens, reader.blocks)
+            let (recipe, looks) = Self.recipe(reader.content, reader.tokens, reader.blocks)
         else { return nil }
-        let again = reader.content.withUnsafeBufferPointer { content in
+        let isSame = reader.content.withUnsafeBufferPointer { content in
             do throws(DeltaError) {
-                return try DeflateWriter.write(content, recipe: recipe, length: stream.count)
-            } catch { return [] }
+                return try DeflateWriter.write(content, recipe: recipe, length: stream.count) {
+                    $0.elementsEqual(UnsafeRawBufferPointer(packed))
+                }
+            } catch { return false }
         }
-        guard again.elementsEqual(packed) else { return nil }
+        guard isSame else { return nil }
         self.stream = stream
         content = reader.content
         self.recipe = recipe
+        cost = looks * Self.lookCost / 2 + content.count * Self.byteCost
     }
 
     private static func trailer(_ content: [UInt8]) -> [UInt8] {
@@ -62,13 +70,17 @@ struct PackedContent: Sendable {
 
     private static func recipe(
         _ content: [UInt8], _ tokens: [DeflateToken], _ blocks: [DeflateRecipe.Block]
-    ) -> DeflateRecipe? {
-        var best: DeflateRecipe?
+    ) -> (DeflateRecipe, looks: Int)? {
+        var best: (DeflateRecipe, looks: Int)?
         var limit = min(DeflateRecipe.exceptionLimit, max(goodEnough, tokens.count / symbolsPerException))
         for level in levels {
             for hashBits in [15, 16] {
-                guard let exceptions = exceptions(content, tokens, level, hashBits, limit: limit) else { continue }
-                best = DeflateRecipe(level: level, hashBits: hashBits, blocks: blocks, exceptions: exceptions)
+                guard let (exceptions, looks) = exceptions(content, tokens, level, hashBits, limit: limit) else {
+                    continue
+                }
+                best = (
+                    DeflateRecipe(level: level, hashBits: hashBits, blocks: blocks, exceptions: exceptions), looks
+                )
                 if exceptions.count <= goodEnough { return best }
                 limit = exceptions.count - 1
             }
@@ -79,7 +91,7 @@ struct PackedContent: Sendable {
     /// Where `tokens` are not what the settings would give; nil when there are more than `limit`.
     private static func exceptions(
         _ content: [UInt8], _ tokens: [DeflateToken], _ level: Int, _ hashBits: Int, limit: Int
-    ) -> [DeflateRecipe.Exception]? {
+    ) -> ([DeflateRecipe.Exception], looks: Int)? {
         content.withUnsafeBufferPointer { bytes in
             guard let start = bytes.baseAddress else { return nil }
             var parser = DeflateParser(start, count: bytes.count, level: level, hashBits: hashBits)
@@ -91,7 +103,7 @@ struct PackedContent: Sendable {
                 }
                 parser.accept(token)
             }
-            return exceptions
+            return (exceptions, parser.looks)
         }
     }
 }

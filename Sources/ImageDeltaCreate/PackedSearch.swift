@@ -17,6 +17,12 @@ struct PackedPlan: Sendable {
 
     /// Bytes of output, the gzip trailer included.
     var length: Int64 { Int64(packed.stream.count) + PackedMember.trailerBytes }
+
+    /// About how many bytes smaller the delta gets by this.
+    var saving: Int {
+        let exceptions = packed.recipe.exceptions.count
+        return packed.stream.count - covers.reduce(0) { $0 + 4 + $1.literal / 3 } - 4 * exceptions
+    }
 }
 
 /// Finds packed files of the new layer that pay to be made from their content, and aligns that with the content of
@@ -24,6 +30,13 @@ struct PackedPlan: Sendable {
 struct PackedSearch {
     /// Bytes of unpacked contents, of each side, that are held at once; what goes beyond stays packed.
     private static let contentLimit = 96 << 20
+
+    /// Nanoseconds of compressing that a byte saved may always cost.
+    private static let costPerByte = 80
+    /// Nanoseconds of compressing that may be spent at less advantage: so many, and one for so many bytes of the layer.
+    /// With it an apply stays below the CPU time of `zstd -d --patch-from` (tools/bench/README.md).
+    private static let budget = 40_000_000
+    private static let bytesPerBudget = 10
 
     let space: BaseSpace
     let bases: [BaseMember]
@@ -116,7 +129,21 @@ struct PackedSearch {
             }
             return (number, PackedPlan(new: start, packed: packed, base: base, covers: covers.worthwhile()))
         }
-        return Dictionary(uniqueKeysWithValues: plans)
+        return Dictionary(uniqueKeysWithValues: effort.boundsRecompression ? worthwhile(plans) : plans)
+    }
+
+    /// Without those that would cost an apply too much for what they save; the best come first.
+    private func worthwhile(_ plans: [(Int, PackedPlan)]) -> [(Int, PackedPlan)] {
+        var left = Self.budget + new.count / Self.bytesPerBudget
+        return plans.sorted { one, two in
+            let (first, second) = (one.1.saving * two.1.packed.cost, two.1.saving * one.1.packed.cost)
+            return first != second ? first > second : one.0 < two.0
+        }.filter { _, plan in
+            if plan.packed.cost <= plan.saving * Self.costPerByte { return true }
+            guard plan.saving > 0, plan.packed.cost <= left else { return false }
+            left -= plan.packed.cost
+            return true
+        }
     }
 }
 

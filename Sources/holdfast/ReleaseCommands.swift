@@ -55,7 +55,7 @@ struct ReleaseBuild: AsyncParsableCommand {
         name: .customLong("delta-from"),
         help: ArgumentHelp("Make deltas from this version; give it again for more.", valueName: "x.y.z"))
     var deltaFrom: [String] = []
-    @Option(help: ArgumentHelp("How hard to look for small deltas, 1 to 9.", valueName: "n")) var deltaEffort = 7
+    @Option(help: ArgumentHelp("How hard to look for small deltas, 1 to 9; 8 and 9 take devices longer to apply.", valueName: "n")) var deltaEffort = 7
     @Flag(help: "Treat warnings of the Compose file as errors.") var strict = false
 
     func run() async throws {

@@ -63,6 +63,23 @@ import Testing
         #expect(try workshop.apply(made.delta, bases: made.bases) == new)
     }
 
+    /// Four letters at random repeat everywhere: a search looks at hundreds of positions, and little is saved.
+    @Test func whatIsDearToCompressAgainStaysPackedBelowEffortEight() async throws {
+        var random = SplitMix64(seed: 23)
+        let workshop = try Workshop()
+        let content = (0..<150_000).map { _ in Array("acgt".utf8)[Int(random.next() % 4)] }
+        let old = layer([("genes.gz", try Gzip.compress(content, level: 9))])
+        let packed = try Gzip.compress(random.edited(content, edits: 3), level: 9)
+        let new = layer([("genes.gz", packed)])
+        var sizes: [Int64] = []
+        for effort in [7, 8] {
+            let made = try await workshop.create(bases: [old], new: new, effort: effort)
+            #expect(try workshop.apply(made.delta, bases: made.bases) == new)
+            sizes.append(try #require(try FileSystem().status(made.delta)).size)
+        }
+        #expect(sizes[0] > 10_000 && sizes[1] < 4_000, "\(sizes) for \(packed.count) packed")
+    }
+
     @Test func aPackedFileSurvivesAResume() async throws {
         var random = SplitMix64(seed: 22)
         let workshop = try Workshop()
