@@ -59,6 +59,9 @@ public enum DeltaForge {
         return bytes
     }
 
+    /// Bytes of the base of every fuzzed delta.
+    private static let fuzzBaseBytes = 40_000
+
     /// One input of the fuzz target; its first byte says which door it comes to. `scratch` is a folder of its own
     /// that holds `tree`, a small extracted layer. Errors are the expected end, crashes and leaks are not.
     public static func fuzz(_ input: [UInt8], scratch: String) throws {
@@ -71,13 +74,14 @@ public enum DeltaForge {
             try file.write(bytes)
         }
         let basePath = Path.join(scratch, "base")
-        let base = (0..<40_000).map { UInt8(truncatingIfNeeded: $0 &* 31 >> 3) }
-        if try fileSystem.status(basePath) == nil { try write(base, to: basePath) }
+        if try fileSystem.status(basePath) == nil {
+            try write((0..<fuzzBaseBytes).map { UInt8(truncatingIfNeeded: $0 &* 31 >> 3) }, to: basePath)
+        }
         let digest = [UInt8](repeating: 0, count: 8)
         switch door & 3 {
         case 0: try write(body, to: path)
         case 1: try write(file(headerFields: body), to: path)
-        case 2: try write(structured(body, baseSize: Int64(base.count), recipe: []), to: path)
+        case 2: try write(structured(body, baseSize: Int64(fuzzBaseBytes), recipe: []), to: path)
         default:
             let steps = frame(body)
             var header = header(target: 1, baseSize: 1 << 20, recipe: .regenerated(byteCount: Int64(steps.count)))

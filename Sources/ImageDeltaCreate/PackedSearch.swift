@@ -35,7 +35,7 @@ struct PackedSearch {
     private static let costPerByte = 80
     /// Nanoseconds of compressing that may be spent at less advantage: so many, and one for so many bytes of the layer.
     /// With it an apply stays below the CPU time of `zstd -d --patch-from` (tools/bench/README.md).
-    private static let budget = 40_000_000
+    private static let budget = 64_000_000
     private static let bytesPerBudget = 10
 
     let space: BaseSpace

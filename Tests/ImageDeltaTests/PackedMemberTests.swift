@@ -17,7 +17,7 @@ import Testing
         var random = SplitMix64(seed: UInt64(level))
         let workshop = try Workshop()
         // Enough for several blocks.
-        let content = random.bytes(30_000) + random.text(400_000)
+        let content = random.bytes(30_000) + random.text(200_000)
         let edited = random.edited(content, edits: 3)
         let old = layer([("doc/a.gz", try Gzip.compress(content, level: level))])
         let packed = try Gzip.compress(edited, level: level)
