@@ -13,7 +13,7 @@ struct DeltaCommand: AsyncParsableCommand {
         commandName: "delta",
         abstract: "Make, apply and look into image deltas.",
         discussion: """
-            A delta turns the layers a device has into a new layer, byte for byte. Layers are uncompressed tar files;
+            A delta turns the layers a device has into a new layer, byte for byte. Layers are uncompressed tar files; \
             to apply, the folder a layer was extracted to does as well.
 
             Examples:
@@ -28,7 +28,7 @@ struct DeltaCreateCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "create", abstract: "Make a delta from old layers to a new one.",
         discussion: """
-            Efforts 1 to 3 are quick, 4 to 9 find every match. Up to 7 a gzip file that costs a device much time to make
+            Efforts 1 to 3 are quick, 4 to 9 find every match. Up to 7 a gzip file that costs a device much time to make \
             from its content and saves little is sent as it is; 8 and 9 always take the smaller delta.
 
             Example: holdfast delta create base.tar app-1.tar app-2.tar -o app-2.hfdelta --effort 9
