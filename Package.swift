@@ -129,7 +129,7 @@ let package = Package(
         library("OCI", ["Base", "Model", "Archive"]),
         library("ImageDelta", ["Base", "CZlib", "CZstd", "CLinux"]),
         library("DockerEngine", ["Base", "Model", "PlainHTTP", nioCore, nioHTTP1]),
-        library("WireGuard", ["Base", "Model", "COpenSSL", "CMnl"]),
+        library("WireGuard", ["Base", "Model", "CLinux", "COpenSSL", "CMnl"]),
         library("Compose", ["Base", "Model", yams]),
 
         library("ServiceSupport", ["Base", "Model", logging]),
@@ -161,7 +161,8 @@ let package = Package(
         hubLibrary(
             "HubHTTP",
             [
-                "Base", "HubProtocol", "WireGuard", logging, nioCore, nioPosix, nioHTTP1, nioSSL, nioConcurrencyHelpers,
+                "Base", "HubProtocol", "PlainHTTP", "WireGuard", logging, nioCore, nioPosix, nioHTTP1, nioSSL,
+                nioConcurrencyHelpers,
             ]),
 
         // Floor 6
@@ -216,7 +217,7 @@ let package = Package(
                 "HubStore", "HubTokens", "HubEnrolment", "HubReleases", "HubAudit", "HubDevices", "HubTunnel",
                 "HubManagement",
                 "OCI", logging,
-                nioCore, nioPosix, nioSSL,
+                nioCore, nioPosix, nioSSL, nioConcurrencyHelpers,
             ]),
 
         // Floor 11
@@ -304,8 +305,15 @@ let package = Package(
         tests(
             "OperatorTests",
             [
-                "Archive", "Base", "Compose", "DockerEngine", "EngineTestSupport", "Model", "OCI", "Operator",
+                "AgentTestSupport", "Archive", "Base", "Compose", "DockerEngine", "EngineTestSupport", "Model", "OCI",
+                "Operator",
                 "ReleaseBundle", "Trust", "holdfast", "holdfast-hub",
+            ]),
+        tests(
+            "FleetTests",
+            [
+                "AgentTestSupport", "Base", "HubCore", "HubProtocol", "HubStore", "Model", "WireGuard", "holdfast",
+                "holdfast-agent", "holdfast-hub",
             ]),
         tests("HubProtocolTests", ["Base", "Model", "Trust", "WireGuard", "HubProtocol"]),
         tests("HubCoreTests", ["Base", "Model", "Trust", "WireGuard", "HubProtocol", "HubCore"]),

@@ -23,6 +23,8 @@ public actor HubService {
     static let floorSeconds: Int64 = 60
     /// Seconds between looks at the audit log where nothing else calls for one.
     static let auditSeconds: Int64 = 21_600
+    /// Seconds after a change of keys that was given up until it is tried again.
+    static let rotationRetry: Int64 = 600
     /// Seconds after which a poll is made again once a download was cut short.
     static let shortRetry: Double = 30
 
@@ -53,6 +55,7 @@ public actor HubService {
         var witnessTrouble: (any CodedError)?
         var reportTrouble: (any CodedError)?
         var rotationTrouble: (any CodedError)?
+        var rotationTriedAt: Timestamp?
     }
 
     public init(_ environment: HubEnvironment) {
@@ -337,7 +340,8 @@ public actor HubService {
     }
 
     private func finishToken() throws {
-        guard try files.loadToken() != nil else { return }
+        // Not read: power may have gone when it was overwritten and not yet removed.
+        guard try files.hasToken() else { return }
         try files.wipe(environment.settings.tokenFile)
         try files.wipeToken()
     }
@@ -426,7 +430,16 @@ public actor HubService {
         guard let standing = try? enrolled() else { return }
         let days = Int64(environment.settings.rotationDays)
         let age = environment.clock.now() - standing.keyedAt
-        guard asked || standing.rotation.phase != .steady || (days > 0 && age >= days * 86_400) else { return }
+        guard
+            asked || standing.isBehindHub || standing.rotation.phase != .steady || (days > 0 && age >= days * 86_400)
+        else { return }
+        let now = environment.clock.now()
+        if standing.rotation.phase == .steady, condition.rotationTrouble != nil, let tried = condition.rotationTriedAt,
+            (0..<Self.rotationRetry).contains(now - tried)
+        {
+            return
+        }
+        condition.rotationTriedAt = now
         do {
             try await changer(client).rotation(standing.rotation).rotate()
             condition.rotationTrouble = nil
@@ -439,16 +452,21 @@ public actor HubService {
         }
     }
 
-    /// Takes over a newer descriptor of the hub, signed by the hub's director.
+    /// Takes over a newer descriptor of the hub, signed by the hub's director. To a new key the device goes over by its
+    /// other slot (``changeKeyIfDue(_:asked:)``): the present tunnel stays until that one is proven.
     private func follow(_ sequence: Int64, _ client: HubClient) async throws {
         let standing = try enrolled()
         guard sequence > (standing.descriptor?.sequence ?? 0) else { return }
         let envelope = try await client.descriptor(try end())
         let descriptor = try await DescriptorTrust(journal: environment.journal).accept(envelope, standing)
-        try update { $0.descriptor = descriptor }
+        try update { standing in
+            standing.descriptor = descriptor
+            // The same key at another address is the same end.
+            if !standing.isBehindHub { standing.activeEnd = standing.newestEnd }
+        }
+        condition.rotationTrouble = nil
         environment.logger.notice("the hub's ends changed", metadata: ["sequence": "\(descriptor.sequence)"])
         try await keeper.bringUp(standing.rotation.active, of: try enrolled())
-        await client.forgetToken()
     }
 
     // MARK: Reports

@@ -39,7 +39,10 @@ public struct HubStanding: Sendable, Equatable {
     public var rotation = RotationState()
     /// When the present key came into use.
     public var keyedAt: Timestamp
+    /// What the hub said last of its ends, signed; nil before it has said anything.
     public var descriptor: HubDescriptor?
+    /// The end that the active slot's tunnel leads to; nil for the token's.
+    public var activeEnd: HubDescriptor.End?
     /// C2SP verifier key and last signed checkpoint of the audit log.
     public var auditKey: String = ""
     public var checkpoint: [UInt8] = []
@@ -62,8 +65,15 @@ public struct HubStanding: Sendable, Equatable {
         timeFloor = Timestamp(seconds: 0)
     }
 
-    /// The hub's key in force.
-    public var currentHubKey: WireGuard.PublicKey { descriptor?.ends.first?.publicKey ?? hubKey }
+    private var tokenEnd: HubDescriptor.End { .init(publicKey: hubKey, host: host, port: port) }
+    /// Where the next tunnel leads.
+    var newestEnd: HubDescriptor.End { descriptor?.ends.first ?? tokenEnd }
+    /// Where a slot's tunnel leads: the active one stays with its end until the other has been proven.
+    func hubEnd(_ slot: Slot) -> HubDescriptor.End {
+        slot == rotation.active ? activeEnd ?? tokenEnd : newestEnd
+    }
+    /// Whether the hub has announced another key than the one in use.
+    var isBehindHub: Bool { hubEnd(rotation.active).publicKey != newestEnd.publicKey }
 
     /// The address of a slot, and the way through its tunnel.
     func address(_ slot: Slot) -> IPAddress? { addresses?.address(slot) }
@@ -88,6 +98,12 @@ extension HubStanding {
         ]
         if let addresses { members["addresses"] = .string(addresses.description) }
         if let hub { members["hub"] = .string(hub.description) }
+        if let activeEnd {
+            members["active_end"] = [
+                "public_key": .string(activeEnd.publicKey.base64), "host": .string(activeEnd.host),
+                "port": .integer(Int64(activeEnd.port)),
+            ]
+        }
         if let descriptor, let payload = try? descriptor.payload() {
             members["descriptor"] = .string(Base.Base64.encode(payload))
         }
@@ -124,6 +140,7 @@ extension HubStanding {
         self.keyedAt = Timestamp(seconds: keyedAt)
         descriptor = value["descriptor"]?.string.flatMap { Base.Base64.decode($0) }
             .flatMap { try? HubDescriptor(stored: $0) }
+        activeEnd = value["active_end"].flatMap(Self.end)
         auditKey = value["audit_key"]?.string ?? ""
         checkpoint = value["checkpoint"]?.string.flatMap { Base.Base64.decode($0) } ?? []
         reportEpoch = value["report_epoch"]?.integer ?? 0
@@ -132,6 +149,13 @@ extension HubStanding {
         guard phase != .enrolled || (!device.isEmpty && addresses != nil && hub != nil) else {
             throw HubLinkError(.state, "the hub's standing lacks an address", hint: "holdfast-agent hub leave")
         }
+    }
+
+    private static func end(_ value: JSONValue) -> HubDescriptor.End? {
+        guard let key = value["public_key"]?.string.flatMap({ WireGuard.PublicKey(base64: $0) }),
+            let host = value["host"]?.string, let port = value["port"]?.integer.flatMap({ UInt16(exactly: $0) })
+        else { return nil }
+        return HubDescriptor.End(publicKey: key, host: host, port: port)
     }
 
     private static func rotation(_ value: JSONValue) -> RotationState? {
@@ -174,6 +198,8 @@ public struct HubFiles: Sendable {
         return try EnrolmentToken(
             text: String(decoding: try fileSystem.read(token, limit: Self.tokenLimit), as: UTF8.self))
     }
+
+    func hasToken() throws -> Bool { try fileSystem.status(token) != nil }
 
     func save(_ value: EnrolmentToken) throws {
         try fileSystem.replace(token, with: Array(value.text.utf8) + [0x0A], mode: 0o600, op: Self.operationLabel)

@@ -30,6 +30,8 @@ struct KeyChanger: Sendable {
                 let now = environment.clock.now()
                 try await change { standing in
                     if state.completed > standing.rotation.completed { standing.keyedAt = now }
+                    // The slot that takes over leads to the newest end; what was said of it stays with it.
+                    if state.active != standing.rotation.active { standing.activeEnd = standing.newestEnd }
                     standing.rotation = state
                 }
             },
@@ -59,7 +61,7 @@ struct KeyChanger: Sendable {
         let standing = try await read()
         let own = try environment.keys.tunnelKeyFile(slot).read()
         let request = try KeyChangeRequest(
-            device: standing.device, privateKey: own, hubKey: standing.currentHubKey)
+            device: standing.device, privateKey: own, hubKey: standing.hubEnd(slot.other).publicKey)
         do {
             let envelope = try request.envelope(signedBy: try environment.keys.signer())
             let answer = try await client.changeKey(envelope, try keeper.end(slot.other, of: standing))

@@ -24,12 +24,11 @@ struct TunnelKeeper: Sendable {
         guard let address = standing.address(slot), let hub = standing.hub else {
             throw HubLinkError(.notEnrolled, "this device has no tunnel address yet")
         }
-        let end = standing.descriptor?.ends.first
+        let end = standing.hubEnd(slot)
         return TunnelPlan(
             interface: try environment.settings.name(slot),
             privateKey: try environment.keys.tunnelKeyFile(slot).read(), presharedKey: nil, address: address,
-            hub: hub, hubKey: standing.currentHubKey, host: end?.endpoint.address.description ?? standing.host,
-            port: end?.endpoint.port ?? standing.port,
+            hub: hub, hubKey: end.publicKey, host: end.host, port: end.port,
             metric: slot == standing.rotation.active ? Self.activeMetric : Self.otherMetric,
             keepalive: environment.settings.keepalive)
     }
@@ -40,7 +39,7 @@ struct TunnelKeeper: Sendable {
         }
         return HubEnd(
             path: TunnelPath(interface: try environment.settings.name(slot), source: address, hub: hub),
-            hubKey: standing.currentHubKey)
+            hubKey: standing.hubEnd(slot).publicKey)
     }
 
     /// The greatest of build time, verified metadata and the last answer of the hub: WireGuard refuses a handshake

@@ -30,6 +30,10 @@ static inline int holdfast_clock_is_synchronised(void) {
     return answer >= 0 && answer != 5;
 }
 
+/// Has a spawned process begin without any descriptor from `first` on. `actions` is a posix_spawn_file_actions_t.
+/// glibc (2.34 and later) declares it for GNU sources only.
+extern int holdfast_spawn_close_from(void *actions, int first) __asm__("posix_spawn_file_actions_addclosefrom_np");
+
 extern int malloc_trim(__SIZE_TYPE__ pad);
 
 /// Gives free heap pages back to the system.

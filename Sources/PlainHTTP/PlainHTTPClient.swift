@@ -86,14 +86,14 @@ public final class PlainHTTPClient: Sendable {
         _ channel: any Channel, _ endpoint: HTTPEndpoint, _ answer: AnswerHandler
     ) throws {
         if case .tcp(let tcp) = endpoint, let interface = tcp.interface {
-            guard let name = InterfaceName(interface), let socket = channel as? any SocketOptionProvider else {
-                throw HTTPError(.argument, at: endpoint, "\"\(interface)\" cannot be an interface's name")
-            }
-            // The loop runs this at once, since it is the channel's own; an error fails the connect below.
-            let option = NIOBSDSocket.Option(rawValue: SO_BINDTODEVICE)
-            socket.unsafeSetSocketOption(level: .socket, name: option, value: name).whenFailure { error in
-                channel.pipeline.fireErrorCaught(error)
-                channel.close(promise: nil)
+            do {
+                // The loop runs this at once, since it is the channel's own; an error fails the connect below.
+                try InterfaceBinding.tie(channel, to: interface).whenFailure { error in
+                    channel.pipeline.fireErrorCaught(error)
+                    channel.close(promise: nil)
+                }
+            } catch {
+                throw HTTPError(.argument, at: endpoint, "\(error)")
             }
         }
         var limits = NIOHTTPDecoderLimitConfiguration()

@@ -1,4 +1,5 @@
 import Base
+import CLinux
 import Glibc
 
 /// Starts and stops a userspace WireGuard for one interface.
@@ -73,6 +74,8 @@ public struct UserspaceDaemon: Sendable {
         posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0)
         posix_spawn_file_actions_adddup2(&actions, 0, 1)
         posix_spawn_file_actions_adddup2(&actions, 0, 2)
+        // A daemon that outlives us must not keep our listening sockets and locks: nobody could take our place.
+        holdfast_spawn_close_from(&actions, 3)
         // The last one stops wireguard-go from refusing where it believes in a kernel module.
         let environment = [
             "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LOG_LEVEL=error", "WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD=1",

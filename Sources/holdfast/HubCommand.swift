@@ -22,7 +22,8 @@ struct HubCommand: AsyncParsableCommand {
             HubLoginCommand.self, HubLogoutCommand.self, HubDevicesCommand.self, HubDeviceCommand.self,
             HubFleetsCommand.self, HubFleetCommand.self, HubAssignCommand.self, HubUnassignCommand.self,
             HubAssignmentsCommand.self, HubReleasesCommand.self, HubTokensCommand.self, HubTokenCommand.self,
-            HubOperatorsCommand.self, HubOperatorCommand.self, HubPasswordCommand.self, HubPeersCommand.self,
+            HubOperatorsCommand.self, HubOperatorCommand.self, HubPasswordCommand.self, HubKeyCommand.self,
+            HubPeersCommand.self,
             HubEventsCommand.self, HubAuditCommand.self,
         ])
 }

@@ -22,7 +22,7 @@ struct HubOperatorCommand: AsyncParsableCommand {
         discussion: """
             Scopes are devices, tokens, fleets, releases, assignments, operators, events, audit and peers, each with :read;
             devices:write (labels, keys), devices:admit (approve, reject, revoke, delete), tokens:write, fleets:write,
-            releases:publish, assignments:approve and operators:write. Nobody gives a scope that they do not
+            releases:publish, assignments:approve, operators:write, hub:read and hub:write. Nobody gives a scope that they do not
             hold. A change ends the account's sessions.
 
             Example: holdfast hub operator create ci --scope releases:read --scope releases:publish

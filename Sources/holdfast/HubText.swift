@@ -85,6 +85,17 @@ enum HubText {
         return table
     }
 
+    /// The hub's keys, a line each, and who has to follow.
+    static func key(_ item: JSONValue) -> String {
+        var table = Table("key", "state", "endpoint", "since")
+        for end in item["ends"]?.array ?? [] {
+            table.add([text(end["public_key"]), text(end["state"]), text(end["endpoint"]), text(end["since"])])
+        }
+        let behind = item["devices_behind"]?.integer ?? 0
+        let names = (item["behind"]?.array ?? []).map { text($0) }.joined(separator: " ")
+        return table.rendered() + (behind > 0 ? "\n\(behind) devices have still to follow: \(names)" : "")
+    }
+
     static func peers(_ items: [JSONValue]) -> Table {
         var table = Table("peer", "endpoint", "handshake", "received", "sent", "allowed ips")
         for item in items {

@@ -138,10 +138,12 @@ struct HubWorld {
     let links = RememberedLinks()
     let clock = QuickClock()
 
-    init() throws {
+    init(hubFaults: FaultPlan? = nil) throws {
         directory = try TemporaryDirectory()
         operatorLab = try Lab(path: directory.file("repo"), clock: clock.clock)
-        hub = try ScriptedHub(path: directory.path, lab: operatorLab, links: links, clock: clock.clock)
+        hub = try ScriptedHub(
+            path: directory.path, lab: operatorLab, links: links, clock: clock.clock,
+            monitor: hubFaults?.monitor ?? .passthrough)
     }
 
     func device(

@@ -50,16 +50,25 @@ actor ScriptedHub {
         case fair
         /// Nothing arrives.
         case away
-        /// Requests arrive and their answers do not.
+        /// Requests arrive and their answers do not, but for access tokens, without which nothing more would arrive.
         case answersLost
     }
 
     let key: SecretKey
     let network: TunnelNetwork
-    let store: SQLiteMetadataStore
-    let enrolment: EnrolmentService
-    let reports: ReportReceiver
-    let audit: AuditLog
+    /// The hub's own process: all that a restart makes anew from the same files.
+    private struct Parts {
+        let store: SQLiteMetadataStore
+        let enrolment: EnrolmentService
+        let reports: ReportReceiver
+        let audit: AuditLog
+    }
+    private let open: @Sendable () throws -> Parts
+    private var parts: Parts
+    var store: SQLiteMetadataStore { parts.store }
+    var enrolment: EnrolmentService { parts.enrolment }
+    var reports: ReportReceiver { parts.reports }
+    var audit: AuditLog { parts.audit }
     let tokens: AccessTokens
     let signer: Ed25519Signer
     let directorSigners: [any Signer]
@@ -77,11 +86,13 @@ actor ScriptedHub {
     private(set) var requests: [String] = []
     private(set) var blobBytes = 0
 
-    init(path: String, lab: Lab, links: RememberedLinks, clock: SystemClock) throws {
-        key = try SecretKey.generatePrivate()
+    init(
+        path: String, lab: Lab, links: RememberedLinks, clock: SystemClock, monitor: DurabilityMonitor = .passthrough
+    ) throws {
+        let key = try SecretKey.generatePrivate()
         guard let network = TunnelNetwork(bytes: [0xFD, 1, 2, 3, 4, 5]) else { throw Cut() }
+        self.key = key
         self.network = network
-        store = try SQLiteMetadataStore(path: Path.join(path, "hub.db"))
         let keys = try (11...14).map { try Ed25519Signer(seed: [UInt8](repeating: UInt8($0), count: 32)) }
         directorSigners = keys
         signer = keys[0]
@@ -90,14 +101,22 @@ actor ScriptedHub {
             plan: .lab(
                 root: keys[0].publicKey, targets: keys[1].publicKey, snapshot: keys[2].publicKey,
                 timestamp: keys[3].publicKey), signers: keys, clock: clock)
-        enrolment = EnrolmentService(
-            store: store, hubKey: key,
-            identity: HubIdentity(
-                publicKey: try key.derivePublicKey(), host: "192.0.2.1", port: 51820,
-                rootDigest: Digest.sha256(try lab.repository.rootBytes()), network: network),
-            sealing: Sealing(key: try SecretKey.generatePreshared()), clock: clock)
-        reports = ReportReceiver(store: store, clock: clock)
-        audit = try AuditLog(store: store, origin: "hub.test/audit", signer: keys[0])
+        let identity = HubIdentity(
+            publicKey: try key.derivePublicKey(), host: "192.0.2.1", port: 51820,
+            rootDigest: Digest.sha256(try lab.repository.rootBytes()), network: network)
+        let sealing = Sealing(key: try SecretKey.generatePreshared())
+        let signer = keys[0]
+        let open: @Sendable () throws -> Parts = {
+            let store = try SQLiteMetadataStore(path: Path.join(path, "hub.db"), monitor: monitor)
+            return Parts(
+                store: store,
+                enrolment: EnrolmentService(
+                    store: store, hubKey: key, identity: identity, sealing: sealing, clock: clock),
+                reports: ReportReceiver(store: store, clock: clock),
+                audit: try AuditLog(store: store, origin: "hub.test/audit", signer: signer))
+        }
+        self.open = open
+        parts = try open()
         tokens = AccessTokens(issuer: "hub", audience: "device", keys: [keys[0].publicKey])
         self.lab = lab
         self.links = links
@@ -144,6 +163,11 @@ actor ScriptedHub {
 
     // MARK: Orders
 
+    /// Ends the hub's process and starts it again on the same files.
+    func restart(_ meanwhile: @Sendable () -> Void = {}) throws {
+        meanwhile()
+        parts = try open()
+    }
     func set(_ weather: Weather) { self.weather = weather }
     func askForKey(_ asks: Bool) { asksForKey = asks }
     func breakNextDownload(after bytes: Int) { breakAfter = bytes }
@@ -196,7 +220,7 @@ actor ScriptedHub {
         else { throw away }
         requests.append("\(request.method.rawValue) \(request.route.path)")
         let answer = try await handle(request, peer)
-        if case .answersLost = weather { throw away }
+        if case .answersLost = weather, request.route != .token { throw away }
         guard answer.body.count <= request.answerLimit || request.answerLimit == 0 else {
             throw HubLinkError(.badAnswer, "too long")
         }

@@ -1,8 +1,7 @@
-import Archive
+import AgentTestSupport
 import Base
 import Glibc
 import Model
-import OCI
 import TestSupport
 
 /// A folder with a Compose file, images and the `holdfast` binary at hand: what an operator has.
@@ -37,7 +36,8 @@ final class Bench: Sendable {
         }
         var variables = ["XDG_CONFIG_HOME": path("config"), "DOCKER_HOST": "unix://" + path("no-engine.sock")]
         variables.merge(environment) { $1 }
-        let hasKeys = ["keys", "repo", "director", "ticket"].contains(words[0]) || (words[0] == "release" && words[1] == "build")
+        let hasKeys =
+            ["keys", "repo", "director", "ticket"].contains(words[0]) || (words[0] == "release" && words[1] == "build")
         let word = words.count > 1 ? words[1] : ""
         let readsKeys = hasKeys && !["status", "lint"].contains(word) && !(words[0] == "director" && word == "list")
         let arguments = [Self.binary] + words + (readsKeys ? ["--keys", path(keys)] : [])
@@ -68,29 +68,7 @@ final class Bench: Sendable {
 
     /// An OCI layout with one image of one layer per text.
     func makeImage(_ name: String, layers texts: [String], architecture: String = "amd64") throws {
-        let store = BlobStore(root: path(name))
-        try store.prepare()
-        var diffIDs: [Digest] = []
-        var layers: [Descriptor] = []
-        for (index, text) in texts.enumerated() {
-            var tar: [UInt8] = []
-            let writer = TarWriter { tar += $0 }
-            try writer.add(TarHeader(path: "file-\(index)", size: Int64(text.utf8.count)), content: Array(text.utf8))
-            try writer.finish()
-            diffIDs.append(Digest.sha256(tar))
-            layers.append(Descriptor(mediaType: MediaType.layer, blob: try store.put(tar)))
-        }
-        let config: JSONValue = [
-            "architecture": .string(architecture), "os": "linux", "config": ["Cmd": ["/bin/sh"]],
-            "rootfs": ["type": "layers", "diff_ids": .array(diffIDs.map { .string($0.description) })],
-        ]
-        let manifest = ImageManifest(
-            config: Descriptor(mediaType: MediaType.config, blob: try store.put(try config.serialized())),
-            layers: layers)
-        let descriptor = Descriptor(mediaType: MediaType.manifest, blob: try store.put(try manifest.encoded()))
-        let index = ImageIndex(manifests: [descriptor])
-        try fileSystem.replace(path("\(name)/oci-layout"), with: try ImageLayout.marker(), op: "test")
-        try fileSystem.replace(path("\(name)/index.json"), with: try index.encoded(), op: "test")
+        try ImageFolder.make(path(name), layers: texts.map { Array($0.utf8) }, architecture: architecture)
     }
 
     static let compose = """

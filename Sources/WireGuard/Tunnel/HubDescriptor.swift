@@ -14,11 +14,51 @@ public struct HubDescriptor: Hashable, Sendable {
 
     /// One interface of the hub: two while its key is rotated.
     public struct End: Hashable, Sendable {
+        /// Bytes of a host name.
+        public static let maxHostBytes = 253
+
         public var publicKey: PublicKey
-        public var endpoint: Endpoint
-        public init(publicKey: PublicKey, endpoint: Endpoint) {
+        /// A numeric address, or a name for the device to look up.
+        public var host: String
+        /// UDP.
+        public var port: UInt16
+
+        public init(publicKey: PublicKey, host: String, port: UInt16) {
             self.publicKey = publicKey
-            self.endpoint = endpoint
+            self.host = host
+            self.port = port
+        }
+
+        public init(publicKey: PublicKey, endpoint: Endpoint) {
+            self.init(publicKey: publicKey, host: endpoint.address.description, port: endpoint.port)
+        }
+
+        /// Nil for a host name.
+        public var endpoint: Endpoint? { IPAddress(host).map { Endpoint(address: $0, port: port) } }
+
+        /// `host:port`, an IPv6 address in brackets.
+        public var address: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+
+        /// The inverse of ``address``; nil for what no device could use.
+        init?(publicKey: PublicKey, address: String) {
+            guard let colon = address.lastIndex(of: ":"),
+                let port = UInt16(address[address.index(after: colon)...]), port > 0
+            else { return nil }
+            var host = address[..<colon]
+            if host.first == "[" {
+                guard host.last == "]" else { return nil }
+                host = host.dropFirst().dropLast()
+                guard IPAddress(String(host))?.family == .v6 else { return nil }
+            } else {
+                guard (1...Self.maxHostBytes).contains(host.utf8.count),
+                    host.utf8.allSatisfy({ $0 == 0x2D || $0 == 0x2E || Self.isLetterOrDigit($0) })
+                else { return nil }
+            }
+            self.init(publicKey: publicKey, host: String(host), port: port)
+        }
+
+        private static func isLetterOrDigit(_ byte: UInt8) -> Bool {
+            (0x30...0x39).contains(byte) || (0x61...0x7A).contains(byte | 0x20)
         }
     }
 
@@ -44,7 +84,7 @@ public struct HubDescriptor: Hashable, Sendable {
             "issued": .string(issued.description),
             "ends": .array(
                 ends.map {
-                    ["public-key": .string($0.publicKey.base64), "endpoint": .string($0.endpoint.description)]
+                    ["public-key": .string($0.publicKey.base64), "endpoint": .string($0.address)]
                 }),
         ]
         do { return try value.serialized(.canonical) } catch { throw .descriptor(why: error.message) }
@@ -91,9 +131,9 @@ public struct HubDescriptor: Hashable, Sendable {
         var ends: [End] = []
         for entry in list {
             guard let key = entry["public-key"]?.string.flatMap({ PublicKey(base64: $0) }),
-                let endpoint = entry["endpoint"]?.string.flatMap({ Endpoint($0) })
+                let end = entry["endpoint"]?.string.flatMap({ End(publicKey: key, address: $0) })
             else { throw .descriptor(why: "an end has no public key or no endpoint") }
-            ends.append(End(publicKey: key, endpoint: endpoint))
+            ends.append(end)
         }
         self.init(hub: hub, sequence: sequence, issued: issued, ends: ends)
     }

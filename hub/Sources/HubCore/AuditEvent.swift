@@ -5,6 +5,8 @@ import Model
 public struct AuditEvent: Sendable, Equatable {
     public enum Kind: String, Sendable, CaseIterable {
         case hubCreated = "hub.created"
+        case hubKeyAnnounced = "hub.key-announced"
+        case hubKeyRetired = "hub.key-retired"
         case tokenMade = "token.made"
         case tokenRevoked = "token.revoked"
         case deviceEnrolled = "device.enrolled"

@@ -39,6 +39,8 @@ public struct Device: HubRecord {
     public var keySince: Timestamp?
     /// Whether the device shall change its WireGuard key now.
     public var rotateKey: Bool?
+    /// The hub's key that its tunnel in use leads to; nil in records older than the field.
+    public var hubKey: TunnelKey?
 
     /// A device under its first key.
     public init(

@@ -95,8 +95,10 @@ public enum DeviceRules {
     }
 
     /// The device was heard under its staged key: the old one goes. Nil when nothing is staged.
+    ///
+    /// - Parameter hubKey: the hub's key that the new tunnel leads to.
     public static func completeRotation(
-        _ device: Device, heardAt slot: TunnelNetwork.KeySlot, now: Timestamp
+        _ device: Device, heardAt slot: TunnelNetwork.KeySlot, hubKey: WireGuard.PublicKey? = nil, now: Timestamp
     ) -> Change? {
         guard device.state == .active, slot != device.slot, device.keys[slot] != nil else { return nil }
         var changed = device
@@ -105,6 +107,7 @@ public enum DeviceRules {
         changed.credentialGeneration += 1
         changed.keySince = now
         changed.rotateKey = nil
+        if let hubKey { changed.hubKey = TunnelKey(hubKey) }
         return (
             changed,
             AuditEvent(.deviceKeyRotated, at: now, actor: "device:\(device.id)", subject: "device:\(device.id)")

@@ -11,6 +11,8 @@ public struct HubError: CodedError, Equatable {
         case tokenOptions = "token-options"
         case deviceState = "device-state"
         case addressSpace = "address-space"
+        /// What the hub itself is in does not allow it now.
+        case hubState = "hub-state"
         /// A right that is not the caller's to give.
         case notYours = "not-yours"
         case crypto

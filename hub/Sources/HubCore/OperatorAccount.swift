@@ -20,6 +20,9 @@ public enum OperatorScope: String, Sendable, Codable, CaseIterable, Comparable {
     case eventsRead = "events:read"
     case auditRead = "audit:read"
     case peersRead = "peers:read"
+    case hubRead = "hub:read"
+    /// Change the hub's own key.
+    case hubWrite = "hub:write"
     case operatorsRead = "operators:read"
     case operatorsWrite = "operators:write"
 

@@ -7,6 +7,7 @@ public enum RecordKind: String, Sendable, Codable, CaseIterable {
     case device, fleet, release, assignment, token, binding, site, idempotency, checkpoint
     case auditTile = "audit-tile"
     case operatorAccount = "operator"
+    case hubEnds = "hub-ends"
 }
 
 /// A value that a hub keeps under its kind and id.

@@ -23,16 +23,15 @@ public struct DeviceService: Sendable {
     let tokenSigner: any Signer
     /// Signs freshness tickets; nil where the release repository lets this hub sign none.
     let freshnessSigner: (any Signer)?
-    let hubKey: SecretKey
-    let hubPublicKey: WireGuard.PublicKey
+    private let keyring: HubKeyring
     let network: TunnelNetwork
     let clock: SystemClock
 
     public init(
         store: any MetadataStore, enrolment: EnrolmentService, audit: AuditLog, tokens: AccessTokens,
-        tokenSigner: any Signer, freshnessSigner: (any Signer)?, hubKey: SecretKey, network: TunnelNetwork,
+        tokenSigner: any Signer, freshnessSigner: (any Signer)?, keyring: HubKeyring, network: TunnelNetwork,
         clock: SystemClock = .live
-    ) throws {
+    ) {
         self.store = store
         self.enrolment = enrolment
         reports = ReportReceiver(store: store, clock: clock)
@@ -40,10 +39,22 @@ public struct DeviceService: Sendable {
         self.tokens = tokens
         self.tokenSigner = tokenSigner
         self.freshnessSigner = freshnessSigner
-        self.hubKey = hubKey
-        hubPublicKey = try hubKey.derivePublicKey()
+        self.keyring = keyring
         self.network = network
         self.clock = clock
+    }
+
+    /// For a hub that does not change its key.
+    public init(
+        store: any MetadataStore, enrolment: EnrolmentService, audit: AuditLog, tokens: AccessTokens,
+        tokenSigner: any Signer, freshnessSigner: (any Signer)?, hubKey: SecretKey, network: TunnelNetwork,
+        clock: SystemClock = .live
+    ) throws {
+        self.init(
+            store: store, enrolment: enrolment, audit: audit, tokens: tokens, tokenSigner: tokenSigner,
+            freshnessSigner: freshnessSigner, keyring: HubKeyring(try HubKeyring.Entry(hubKey, port: 0)),
+            network: network,
+            clock: clock)
     }
 
     func enrol(_ body: [UInt8], through token: EnrolmentTokenID) async throws -> EnrolmentAnswer {
@@ -59,11 +70,13 @@ public struct DeviceService: Sendable {
             throw HubError(.recordMalformed, "device \(device.id)", "has no signing key")
         }
         let request = try DeviceTokenRequest(verifying: body, by: signingKey)
-        guard request.device == device.id.text, request.hubKey == hubPublicKey else {
+        guard request.device == device.id.text, keyring.has(request.hubKey) else {
             throw HubProtocolError(.proofInvalid, "token request", "is for another device or another hub")
         }
         if slot != device.slot {
-            device = try await enrolment.change(device.id) { DeviceRules.completeRotation($0, heardAt: slot, now: $1) }
+            device = try await enrolment.change(device.id) {
+                DeviceRules.completeRotation($0, heardAt: slot, hubKey: request.hubKey, now: $1)
+            }
         }
         guard device.state == .active, slot == device.slot, let key = device.keys[slot] else {
             throw HubError(.deviceState, "device \(device.id)", "may not ask from this address")
@@ -92,7 +105,9 @@ public struct DeviceService: Sendable {
         guard let signingKey = device.reportKey else {
             throw HubError(.recordMalformed, "device \(device.id)", "has no signing key")
         }
-        let request = try KeyChangeRequest(verifying: body, by: signingKey, hubKey: hubKey)
+        let (request, _) = try keyring.read { (key) throws(HubProtocolError) in
+            try KeyChangeRequest(verifying: body, by: signingKey, hubKey: key)
+        }
         guard request.device == device.id.text else {
             throw HubProtocolError(.proofInvalid, "key change", "is of another device")
         }

@@ -13,21 +13,34 @@ public struct EnrolmentService: Sendable {
     public static let attempts = 100
 
     private let store: any MetadataStore
-    private let hubKey: SecretKey
+    /// The hub's keys; a new token names the newest.
+    private let keyring: HubKeyring
     private let identity: HubIdentity
     private let sealing: Sealing
     private let clock: SystemClock
 
+    /// - Parameter identity: what is the same in all tokens; their key and port are the keyring's.
+    public init(
+        store: any MetadataStore, keyring: HubKeyring, identity: HubIdentity, sealing: Sealing,
+        clock: SystemClock = .live
+    ) {
+        self.store = store
+        self.keyring = keyring
+        self.identity = identity
+        self.sealing = sealing
+        self.clock = clock
+    }
+
+    /// For a hub that does not change its key.
+    ///
     /// - Parameter hubKey: the private key of `identity.publicKey`.
     public init(
         store: any MetadataStore, hubKey: SecretKey, identity: HubIdentity, sealing: Sealing,
         clock: SystemClock = .live
     ) {
-        self.store = store
-        self.hubKey = hubKey
-        self.identity = identity
-        self.sealing = sealing
-        self.clock = clock
+        let entry = HubKeyring.Entry(hubKey, publicKey: identity.publicKey, port: identity.port)
+        self.init(
+            store: store, keyring: HubKeyring(entry), identity: identity, sealing: sealing, clock: clock)
     }
 
     // MARK: Tokens
@@ -46,7 +59,10 @@ public struct EnrolmentService: Sendable {
             throw HubError(.crypto, "token", "the kernel gives no random bytes")
         }
         let now = clock.now()
-        let (token, record) = try TokenRecord.make(options, seed: seed, hub: identity, sealing: sealing, now: now)
+        var hub = identity
+        let end = keyring.current
+        (hub.publicKey, hub.port) = (end.publicKey, end.port)
+        let (token, record) = try TokenRecord.make(options, seed: seed, hub: hub, sealing: sealing, now: now)
         let event = AuditEvent(
             .tokenMade, at: now, actor: actor, subject: "token:\(record.id)",
             fields: ["uses": String(record.uses), "expires": record.expires.description, "site": String(record.site)])
@@ -78,7 +94,9 @@ public struct EnrolmentService: Sendable {
     /// - Throws: `hub-protocol.*` for a request that proves nothing (no trace is left of it), ``EnrolmentRefused``
     ///   once the refusal is in the audit log.
     public func redeem(_ request: [UInt8], through peer: EnrolmentTokenID) async throws -> EnrolmentAnswer {
-        let request = try EnrolmentRequest(verifying: request, hubKey: hubKey)
+        let (request, hubKey) = try keyring.read { (key) throws(HubProtocolError) in
+            try EnrolmentRequest(verifying: request, hubKey: key)
+        }
         return try await retrying {
             let reading = try await read(request)
             var situation = reading.situation
@@ -90,7 +108,8 @@ public struct EnrolmentService: Sendable {
             case .refuse(let refusal, let event):
                 try await store.commit(Commit([], events: [event]))
                 throw EnrolmentRefused(refusal)
-            case .enrol(let change):
+            case .enrol(var change):
+                change.device.hubKey = TunnelKey(hubKey)
                 let answer = try EnrolmentRules.answer(for: change.device, network: identity.network)
                 try await store.commit(commit(change, reading))
                 return answer

@@ -5,6 +5,7 @@ import NIOCore
 import NIOHTTP1
 import NIOPosix
 import NIOSSL
+import PlainHTTP
 import WireGuard
 
 /// One listening socket of HTTP/1.1, plain or with TLS: bounded in all that a stranger can make grow.
@@ -31,9 +32,11 @@ public final class HTTPListener: Sendable {
     /// - Parameters:
     ///   - address: the one address to listen on.
     ///   - port: 0 for any that is free.
+    ///   - interface: the one that connections come and are answered by; nil for any.
     ///   - tls: nil for plain HTTP.
     public static func start(
-        on address: IPAddress, port: UInt16, tls: NIOSSLContext? = nil, bounds: HTTPBounds = HTTPBounds(),
+        on address: IPAddress, port: UInt16, interface: String? = nil, tls: NIOSSLContext? = nil,
+        bounds: HTTPBounds = HTTPBounds(),
         group: any EventLoopGroup, clock: SystemClock = .live, logger: Logger, responder: some HTTPResponder
     ) async throws -> HTTPListener {
         let registry = ConnectionRegistry(bounds: bounds)
@@ -41,6 +44,14 @@ public final class HTTPListener: Sendable {
         let bootstrap = ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: Self.backlog)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .serverChannelInitializer { channel in
+                guard let interface else { return channel.eventLoop.makeSucceededVoidFuture() }
+                do {
+                    return try InterfaceBinding.tie(channel, to: interface)
+                } catch {
+                    return channel.eventLoop.makeFailedFuture(error)
+                }
+            }
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelOption(.maxMessagesPerRead, value: 4)
             .childChannelInitializer { channel in

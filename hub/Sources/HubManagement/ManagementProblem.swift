@@ -19,6 +19,7 @@ extension Problem {
     static func bodyTooLarge(_ limit: Int64) -> Problem {
         Problem("body-too-large", status: 413, title: "The body is too large", detail: "at most \(limit) bytes")
     }
+    static let noTunnel = Problem("no-tunnel", status: 404, title: "This hub keeps no interface")
     static let precondition = Problem(
         "precondition", status: 412, title: "The record has changed", hint: "read it again and repeat the change")
     static let unauthorised = Problem(
@@ -50,7 +51,7 @@ extension Problem {
 
     private static func of(_ error: HubError) -> Problem {
         switch error.reason {
-        case .deviceState: return conflict(error.message)
+        case .deviceState, .hubState: return conflict(error.message)
         case .notYours:
             return Problem(
                 "not-yours", status: 403, title: "That is not yours to give", detail: error.message,

@@ -26,7 +26,9 @@ public struct ManagementServices: Sendable {
     public var tokenSigner: any Signer
     public var sealing: Sealing
     /// Nil where the hub keeps no interface.
-    public var tunnel: TunnelAuthority?
+    public var tunnel: TunnelEnds?
+    /// The hub's own key; nil where it keeps no interface.
+    public var hub: HubOrders?
     /// Fires after each commit.
     public var commits: Signal
     public var clock: SystemClock
@@ -35,7 +37,8 @@ public struct ManagementServices: Sendable {
     public init(
         store: any MetadataStore, blobs: any HubBlobStore, uploads: BlobStore, releases: ReleaseRepository,
         enrolment: EnrolmentService, audit: AuditLog,
-        tokens: OperatorTokens, tokenSigner: any Signer, sealing: Sealing, tunnel: TunnelAuthority?, commits: Signal,
+        tokens: OperatorTokens, tokenSigner: any Signer, sealing: Sealing, tunnel: TunnelEnds?,
+        hub: HubOrders? = nil, commits: Signal,
         clock: SystemClock = .live, logger: Logger
     ) {
         self.store = store
@@ -48,6 +51,7 @@ public struct ManagementServices: Sendable {
         self.tokenSigner = tokenSigner
         self.sealing = sealing
         self.tunnel = tunnel
+        self.hub = hub
         self.commits = commits
         self.clock = clock
         self.logger = logger
@@ -60,6 +64,6 @@ public struct ManagementServices: Sendable {
             + DeviceRoutes(self).routes + TokenRoutes(self).routes + FleetRoutes(self).routes
             + ReleaseRoutes(self).routes + AssignmentRoutes(self).routes + EventRoutes(self).routes
             + AuditRoutes(self).routes
-            + PeerRoutes(self).routes
+            + PeerRoutes(self).routes + HubRoutes(self).routes
     }
 }

@@ -21,9 +21,9 @@ struct PeerRoutes: Sendable {
         let page = try request.page()
         guard page.selector == .everything else { throw Problem.malformed("peers have no labels") }
         guard let tunnel = services.tunnel else {
-            throw Problem("no-tunnel", status: 404, title: "This hub keeps no interface")
+            throw Problem.noTunnel
         }
-        let peers = try await tunnel.state().peers.sorted { $0.publicKey.base64 < $1.publicKey.base64 }
+        let peers = try await tunnel.peers().sorted { $0.publicKey.base64 < $1.publicKey.base64 }
         let rest = peers.drop { peer in page.cursor.map { peer.publicKey.base64 <= $0 } ?? false }
         let shown = rest.prefix(page.limit)
         return .page(shown.map(Self.json), next: rest.count > shown.count ? shown.last?.publicKey.base64 : nil)

@@ -1,6 +1,7 @@
 import Base
 import Model
 import ServiceSupport
+import WireGuard
 
 /// What `holdfast-hub serve --config FILE` reads: one JSON object, every field optional.
 public struct HubConfig: ServiceConfig {
@@ -11,7 +12,9 @@ public struct HubConfig: ServiceConfig {
     public var endpointHost = "hub.local"
     public var listenPort = 51_820
     public var mtu = 1_420
+    public var secondPort = 51_821
     public var keyRotationDays = 90
+    public var hubKeyRotationDays = 0
     public var devicePort = 8_470
     public var pollSeconds = 300
     public var updatingPollSeconds = 10
@@ -38,7 +41,8 @@ public struct HubConfig: ServiceConfig {
             path: ["name"], kind: .text(\.name),
             help: "The hub's name, a host name: issuer of access tokens and origin of the audit log."),
         ConfigOption(
-            path: ["tunnel", "interface"], kind: .text(\.interface), help: "The WireGuard interface's name."),
+            path: ["tunnel", "interface"], kind: .text(\.interface),
+            help: "The WireGuard interface's name, at most 14 bytes: the one for the hub's next key has a b behind it."),
         ConfigOption(
             path: ["tunnel", "manage"], kind: .flag(\.managesInterface),
             help: "Whether the hub makes the interface, gives it its address and keeps its peers. "
@@ -49,10 +53,16 @@ public struct HubConfig: ServiceConfig {
         ConfigOption(
             path: ["tunnel", "listenPort"], kind: .integer(\.listenPort, 1...65_535), help: "UDP port of WireGuard."),
         ConfigOption(
+            path: ["tunnel", "secondPort"], kind: .integer(\.secondPort, 1...65_535),
+            help: "UDP port of the interface that the hub's next key gets; the two take turns."),
+        ConfigOption(
             path: ["tunnel", "mtu"], kind: .integer(\.mtu, 1_280...9_000), help: "Bytes of a packet in the tunnel."),
         ConfigOption(
             path: ["tunnel", "keyRotationDays"], kind: .integer(\.keyRotationDays, 0...3_650),
             help: "Days after which a device is asked to change its WireGuard key. 0 for never."),
+        ConfigOption(
+            path: ["tunnel", "hubKeyRotationDays"], kind: .integer(\.hubKeyRotationDays, 0...3_650),
+            help: "Days after which the hub changes its own WireGuard key. 0 for on command only."),
         ConfigOption(
             path: ["device", "port"], kind: .integer(\.devicePort, 1...65_535),
             help: "TCP port of the device API on the hub's tunnel address."),
@@ -97,6 +107,25 @@ public struct HubConfig: ServiceConfig {
     ]
 
     public var layout: HubLayout { HubLayout(root: stateDirectory) }
+
+    /// The interface of one of the hub's ends.
+    func interfaceName(_ slot: Slot) throws -> InterfaceName {
+        let text = slot == .first ? interface : interface + "b"
+        guard let name = InterfaceName(text) else {
+            throw HubServerError(
+                .invalid, "\(text) is no interface name", hint: "set tunnel.interface to at most 14 letters")
+        }
+        return name
+    }
+
+    func port(_ slot: Slot) throws -> UInt16 {
+        let number = slot == .first ? listenPort : secondPort
+        guard let port = UInt16(exactly: number), listenPort != secondPort else {
+            throw HubServerError(
+                .invalid, "UDP port \(number) cannot be used", hint: "tunnel.listenPort and secondPort are two ports")
+        }
+        return port
+    }
 }
 
 /// Where things are below the state directory.
@@ -110,7 +139,10 @@ public struct HubLayout: Sendable, Hashable {
     public var store: String { Path.join(root, "store") }
     public var repository: String { Path.join(root, "repository") }
     public var keys: String { Path.join(root, "keys") }
-    public var wireGuardKey: String { Path.join(root, "keys/wireguard.key") }
+    /// Of one of the hub's two ends.
+    public func wireGuardKey(_ slot: Slot) -> String {
+        Path.join(root, slot == .first ? "keys/wireguard.key" : "keys/wireguard-second.key")
+    }
     public var sealingKey: String { Path.join(root, "keys/sealing.key") }
     public var certificate: String { Path.join(root, "tls/certificate.pem") }
     public var certificateKey: String { Path.join(root, "tls/key.pem") }

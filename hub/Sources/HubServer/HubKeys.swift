@@ -19,8 +19,9 @@ struct HubKeys: Sendable {
     }
 
     private let store: KeyStore
-    let wireGuard: SecretKey
     let sealing: Sealing
+    private let layout: HubLayout
+    private let fileSystem: FileSystem
 
     /// Makes what is missing.
     static func make(_ layout: HubLayout, _ fileSystem: FileSystem) throws -> HubKeys {
@@ -32,8 +33,20 @@ struct HubKeys: Sendable {
         }
         return HubKeys(
             store: store,
-            wireGuard: try KeyFile(path: layout.wireGuardKey, fileSystem: fileSystem).readOrCreate(),
-            sealing: Sealing(key: try KeyFile(path: layout.sealingKey, fileSystem: fileSystem).readOrCreate()))
+            sealing: Sealing(key: try KeyFile(path: layout.sealingKey, fileSystem: fileSystem).readOrCreate()),
+            layout: layout, fileSystem: fileSystem)
+    }
+
+    /// The private key of one of the hub's two ends; made when there is none.
+    func tunnelKey(_ slot: Slot) throws -> SecretKey {
+        try KeyFile(path: layout.wireGuardKey(slot), fileSystem: fileSystem).readOrCreate()
+    }
+
+    func removeTunnelKey(_ slot: Slot) throws {
+        let path = layout.wireGuardKey(slot)
+        guard try fileSystem.status(path) != nil else { return }
+        try fileSystem.unlink(path, op: "hub.keys")
+        try fileSystem.syncDirectory(layout.keys, op: "hub.keys")
     }
 
     func signer(_ name: Name) throws -> any Signer { try store.signer(name.rawValue, passphrase: .none) }

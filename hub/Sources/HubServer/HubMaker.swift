@@ -63,7 +63,7 @@ public struct HubMaker {
         }
         try HubIdentityFile(network: network, rootDigest: .sha256(root)).write(layout, fileSystem)
         return Result(
-            network: network, publicKey: try keys.wireGuard.derivePublicKey(), operatorName: name,
+            network: network, publicKey: try keys.tunnelKey(.first).derivePublicKey(), operatorName: name,
             freshnessKeyID: try keys.signer(.freshness).keyID, fingerprint: fingerprint)
     }
 

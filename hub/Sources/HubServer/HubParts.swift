@@ -10,6 +10,7 @@ import HubStore
 import HubTokens
 import HubTunnel
 import Logging
+import NIOConcurrencyHelpers
 import OCI
 import ServiceSupport
 import TransparencyLog
@@ -24,6 +25,8 @@ struct HubParts: Sendable {
     /// Seconds between two rounds of key rotation, and devices asked in one.
     static let rotationInterval: Int64 = 3_600
     static let rotationsPerRound = 100
+    /// Seconds between two looks at the interfaces.
+    static let tunnelInterval: Int64 = TunnelAuthority.expiryInterval
 
     let config: HubConfig
     let network: TunnelNetwork
@@ -34,7 +37,10 @@ struct HubParts: Sendable {
     let metadata: MetadataFiles
     let blobs: FileBlobStore
     let audit: AuditLog
-    let tunnel: TunnelAuthority?
+    private let tunnel: TunnelEnds?
+    /// Nil where the hub keeps no interface.
+    let ends: HubEndKeeper?
+    private let descriptor: NIOLockedValueBox<[UInt8]?>
     private let director: Director
     private let releases: ReleaseRepository
     private let service: DeviceService
@@ -65,13 +71,11 @@ struct HubParts: Sendable {
         store = FollowedStore(database, feed: feed, onCommit: { commits.fire() }) { error in
             logger.error("a commit was not followed in memory", metadata: ["error": "\(error)"])
         }
-        guard let port = UInt16(exactly: config.listenPort) else {
-            throw HubServerError(.invalid, "tunnel.listenPort \(config.listenPort) is no port")
-        }
+        let keyring = try await Self.keyring(database, keys, config, clock)
         enrolment = EnrolmentService(
-            store: store, hubKey: keys.wireGuard,
+            store: store, keyring: keyring,
             identity: HubIdentity(
-                publicKey: try keys.wireGuard.derivePublicKey(), host: config.endpointHost, port: port,
+                publicKey: keyring.current.publicKey, host: config.endpointHost, port: keyring.current.port,
                 rootDigest: identity.rootDigest, network: identity.network),
             sealing: keys.sealing, clock: clock)
         audit = try AuditLog(store: database, origin: "\(config.name)/audit", signer: keys.signer(.audit))
@@ -86,9 +90,21 @@ struct HubParts: Sendable {
         service = try DeviceService(
             store: store, enrolment: enrolment, audit: audit,
             tokens: AccessTokens(issuer: issuer, audience: "\(issuer)/device", keys: [tokenSigner.publicKey]),
-            tokenSigner: tokenSigner, freshnessSigner: keys.signer(.freshness), hubKey: keys.wireGuard,
-            network: identity.network, clock: clock)
-        tunnel = try Self.makeTunnel(config, keys, port, enrolment, database, clock, logger)
+            tokenSigner: tokenSigner, freshnessSigner: keys.signer(.freshness), keyring: keyring,
+            network: identity.network,
+            clock: clock)
+        tunnel = try Self.makeTunnel(config, identity.network, enrolment, database, clock, logger)
+        let descriptor = NIOLockedValueBox<[UInt8]?>(nil)
+        self.descriptor = descriptor
+        ends = try tunnel.map { [store, versions] tunnel in
+            try HubEndKeeper(
+                config: config, network: identity.network, keys: keys, keyring: keyring, store: store, tunnel: tunnel,
+                clock: clock, logger: logger
+            ) { said in
+                descriptor.withLockedValue { $0 = said?.bytes }
+                versions.update { $0.descriptor = said?.sequence ?? 0 }
+            }
+        }
         let publish: @Sendable () async throws -> Void = { [metadata, versions] in
             try Self.publishMetadata(layout, metadata, versions, fileSystem)
         }
@@ -103,18 +119,27 @@ struct HubParts: Sendable {
         try await follow(feed)
     }
 
+    private static func keyring(
+        _ store: any MetadataStore, _ keys: HubKeys, _ config: HubConfig, _ clock: SystemClock
+    ) async throws -> HubKeyring {
+        let (ends, _) = try await HubEndKeeper.read(store, keys, now: clock.now())
+        let entries = try HubEndKeeper.entries(ends, keys, config)
+        guard let current = entries.first else { throw HubServerError(.invalid, "the hub has no end of its tunnel") }
+        let keyring = HubKeyring(current)
+        keyring.set(current, others: Array(entries.dropFirst()))
+        return keyring
+    }
+
     private static func makeTunnel(
-        _ config: HubConfig, _ keys: HubKeys, _ port: UInt16, _ enrolment: EnrolmentService,
-        _ store: any MetadataStore, _ clock: SystemClock, _ logger: Logger
-    ) throws -> TunnelAuthority? {
+        _ config: HubConfig, _ network: TunnelNetwork, _ enrolment: EnrolmentService, _ store: any MetadataStore,
+        _ clock: SystemClock, _ logger: Logger
+    ) throws -> TunnelEnds? {
         guard config.managesInterface else { return nil }
-        guard let name = InterfaceName(config.interface) else {
-            throw HubServerError(.invalid, "tunnel.interface \(config.interface) is no interface name")
+        guard let address = InterfaceAddress(network.hub, prefixLength: 48) else {
+            throw HubServerError(.tunnel, "the interface cannot have \(network.hub)/48")
         }
-        let device = try WireGuardHost().recover(name, mtu: UInt32(config.mtu)) { $0 == keys.wireGuard }
-        return TunnelAuthority(
-            device: device, key: keys.wireGuard, port: port, enrolment: enrolment, store: store, clock: clock,
-            logger: logger)
+        return TunnelEnds(
+            address: address, mtu: UInt32(config.mtu), enrolment: enrolment, store: store, clock: clock, logger: logger)
     }
 
     private func follow(_ feed: ChangeFeed) async throws {
@@ -124,21 +149,6 @@ struct HubParts: Sendable {
         await feed.add { [versions] changes in
             if changes?.contains(where: { $0.key.kind == .device }) ?? true { versions.wake() }
         }
-    }
-
-    // MARK: Tunnel
-
-    /// Peers first, then the address and the link: nobody is let in who should not be.
-    func raiseTunnel() async throws {
-        guard let tunnel, let name = InterfaceName(config.interface) else { return }
-        try await tunnel.reconcile()
-        let links = NetworkLinks()
-        let prefix = IPPrefix(network.hub, length: 48)?.description ?? ""
-        guard let address = InterfaceAddress(network.hub, prefixLength: 48) else {
-            throw HubServerError(.tunnel, "the interface cannot have \(prefix)")
-        }
-        try links.setAddresses([address], of: name)
-        try links.set(name, up: true, mtu: UInt32(config.mtu))
     }
 
     // MARK: Listeners
@@ -151,17 +161,23 @@ struct HubParts: Sendable {
             admission: AdmissionControl.Limits(rate: Double(config.requestsPerSecond)),
             pacing: .init(
                 deviceRate: Double(config.deviceBytesPerSecond), siteRate: Double(config.siteBytesPerSecond)),
-            descriptor: { nil }, clock: clock, logger: logger)
+            descriptor: { [descriptor] in descriptor.withLockedValue { $0 } }, clock: clock, logger: logger)
     }
 
     func managementResponder() -> ManagementResponder {
         let services = ManagementServices(
             store: store, blobs: blobs, uploads: BlobStore(root: config.layout.store, fileSystem: fileSystem),
             releases: releases, enrolment: enrolment, audit: audit, tokens: operatorTokens, tokenSigner: tokenSigner,
-            sealing: keys.sealing, tunnel: tunnel, commits: commits, clock: clock,
+            sealing: keys.sealing, tunnel: tunnel, hub: ends.map(Self.orders), commits: commits, clock: clock,
             logger: logger)
         return ManagementResponder(
             routes: services.routes(), tokens: operatorTokens, store: store, clock: clock, logger: logger)
+    }
+
+    private static func orders(_ ends: HubEndKeeper) -> HubOrders {
+        HubOrders(
+            status: { try await ends.status() }, rotateKey: { try await ends.rotate(by: $0) },
+            retireKey: { try await ends.retire(by: $0, force: $1) })
     }
 
     // MARK: Upkeep
@@ -169,8 +185,15 @@ struct HubParts: Sendable {
     /// What runs until the hub stops.
     func loops() -> [@Sendable () async -> Void] {
         var loops: [@Sendable () async -> Void] = [{ await keepAudit() }, { await keepDirector() }]
-        if let tunnel { loops.append { await tunnel.run() } }
+        if let ends { loops.append { await keepTunnel(ends) } }
         return loops
+    }
+
+    private func keepTunnel(_ ends: HubEndKeeper) async {
+        while !Task.isCancelled {
+            do { try await clock.sleep(.seconds(Self.tunnelInterval)) } catch { return }
+            await ends.mend()
+        }
     }
 
     /// Signs the director's roles anew, and asks devices with old keys to change them.
@@ -181,6 +204,7 @@ struct HubParts: Sendable {
                 try await director.apply()
                 try await director.renew()
                 try await askForRotations()
+                try await ends?.keepSchedule()
             } catch {
                 logger.error("upkeep failed", metadata: ["error": "\(error)"])
             }

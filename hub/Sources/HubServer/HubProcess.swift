@@ -66,32 +66,36 @@ public struct HubProcess: Sendable {
         guard let address = IPAddress(config.managementAddress) else {
             throw HubServerError(.invalid, "management.address \(config.managementAddress) is no address")
         }
-        if parts.tunnel != nil { try await parts.raiseTunnel() }
         let management = try await listen(
             "management", on: address, port: config.managementPort, tls: try tls(), group, parts.managementResponder())
-        var listeners = [management]
-        if parts.tunnel != nil {
-            listeners.append(
+        if let ends = parts.ends {
+            let responder = parts.deviceResponder()
+            try await ends.start { interface in
                 try await listen(
-                    "device", on: parts.network.hub, port: config.devicePort, tls: nil, group, parts.deviceResponder()))
+                    "device", on: parts.network.hub, port: config.devicePort, interface: interface.text, tls: nil,
+                    group,
+                    responder)
+            }
         }
         onReady(
-            Addresses(management: management.port, device: parts.tunnel == nil ? nil : parts.network.hub))
+            Addresses(management: management.port, device: parts.ends == nil ? nil : parts.network.hub))
         await withTaskGroup(of: Void.self) { tasks in
             parts.loops().forEach { loop in tasks.addTask { await loop() } }
             await tasks.waitForAll()
         }
         logger.notice("hub stops; devices keep running what they have")
-        for listener in listeners { await listener.stop() }
+        await management.stop()
+        await parts.ends?.stop()
     }
 
     private func listen(
-        _ what: String, on address: IPAddress, port: Int, tls: NIOSSLContext?, _ group: any EventLoopGroup,
-        _ responder: some HTTPResponder
+        _ what: String, on address: IPAddress, port: Int, interface: String? = nil, tls: NIOSSLContext?,
+        _ group: any EventLoopGroup, _ responder: some HTTPResponder
     ) async throws -> HTTPListener {
         do {
             return try await HTTPListener.start(
-                on: address, port: UInt16(port), tls: tls, group: group, clock: clock, logger: logger,
+                on: address, port: UInt16(port), interface: interface, tls: tls, group: group, clock: clock,
+                logger: logger,
                 responder: responder)
         } catch {
             throw HubServerError(

@@ -28,6 +28,9 @@ public actor TunnelAuthority {
     /// Temporary peers and when they go.
     private var expiries: [RecordKey: Timestamp] = [:]
     private var nextFull: Timestamp
+    /// The last look at the store and what was made of it, which the next one waits for: a whole comparison with what
+    /// the store said before a commit must not undo what that commit has changed.
+    private var turn: Task<Void, any Error>?
 
     public init(
         device: any WireGuardDevice, key: SecretKey, port: UInt16, enrolment: EnrolmentService,
@@ -43,8 +46,20 @@ public actor TunnelAuthority {
         nextFull = clock.now() + Self.fullInterval
     }
 
+    private func inTurn(_ work: @escaping @Sendable (isolated TunnelAuthority) async throws -> Void) async throws {
+        let earlier = turn
+        let next = Task {
+            _ = await earlier?.result
+            try await work(self)
+        }
+        turn = next
+        try await next.value
+    }
+
     /// Makes the interface equal to the store.
-    public func reconcile() async throws {
+    public func reconcile() async throws { try await inTurn { try await $0.compare() } }
+
+    private func compare() async throws {
         var peers: [RecordKey: [TunnelPeer]] = [:]
         var expiries: [RecordKey: Timestamp] = [:]
         try await enrolment.eachPeer { record, wanted, expires in
@@ -69,6 +84,10 @@ public actor TunnelAuthority {
         guard let changes else { return try await reconcile() }
         let keys = Set(changes.map(\.key).filter { $0.kind == .device || $0.kind == .token })
         guard !keys.isEmpty else { return }
+        try await inTurn { try await $0.take(keys) }
+    }
+
+    private func take(_ keys: Set<RecordKey>) async throws {
         let now = clock.now()
         var steps: [PeerChange] = []
         var next = applied
@@ -102,22 +121,11 @@ public actor TunnelAuthority {
         try await blocking { [device] in try device.apply(difference) }
     }
 
-    /// Until cancelled: takes away tokens that ran out, and compares the whole now and then.
-    public func run() async {
-        while !Task.isCancelled {
-            do { try await clock.sleep(.seconds(Self.expiryInterval)) } catch { return }
-            do {
-                let now = clock.now()
-                if now >= nextFull {
-                    try await reconcile()
-                } else {
-                    try await expire(now)
-                }
-            } catch {
-                // Tried again in the next round.
-                logger.error("interface not brought up to date", metadata: ["error": "\(error)"])
-            }
-        }
+    /// Takes away tokens that ran out, and compares the whole when that is due.
+    public func upkeep() async throws {
+        let now = clock.now()
+        if now >= nextFull { return try await reconcile() }
+        try await inTurn { try await $0.expire(now) }
     }
 
     private func expire(_ now: Timestamp) async throws {

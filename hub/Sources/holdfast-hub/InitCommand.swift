@@ -73,7 +73,19 @@ struct InitCommand: AsyncParsableCommand {
     }
 
     private func configuration(_ fileSystem: FileSystem) throws -> HubConfig {
-        var config = try fileSystem.status(self.config) == nil ? HubConfig() : try HubConfig.read(self.config)
+        guard try fileSystem.status(self.config) != nil else { return try wanted(HubConfig()) }
+        let found = try HubConfig.read(self.config)
+        // The hub that serves reads the file alone: what is only said here would be forgotten.
+        guard try wanted(found) == found else {
+            throw HubServerError(
+                .invalid, "\(self.config) says something else than the options",
+                hint: "change the file, or leave the options out")
+        }
+        return found
+    }
+
+    private func wanted(_ config: HubConfig) throws -> HubConfig {
+        var config = config
         if let name { config.name = name }
         if let state {
             guard state.hasPrefix("/") else {

@@ -1,0 +1,297 @@
+import Base
+import Glibc
+import HubCore
+import HubProtocol
+import HubStore
+import Model
+import TestSupport
+import Testing
+import WireGuard
+
+/// What a fleet bears: cut cables, killed hubs, lost answers, stolen things and wrong clocks.
+@Suite(.serialized, .enabled(if: FleetLab.isPossible, FleetLab.reason), FleetScope(), .timeLimit(.minutes(5)))
+struct FleetTests {
+    private let lab: FleetLab
+
+    init() throws { lab = try #require(FleetLab.current) }
+
+    /// A device that has joined and polled.
+    private func member(clock: String? = nil) async throws -> (device: FleetDevice, id: String) {
+        let device = try await lab.device(clock: clock)
+        let result = try await device.enrol(try await lab.token())
+        try #require(result.status == 0, "\(result.errorOutput)\n\(device.log)")
+        try await device.polled()
+        return (device, try #require(try await device.hubStatus()["device"]?.string))
+    }
+
+    // MARK: Tokens and keys
+
+    @Test func aTokenIsGoodForOneSetOfKeys() async throws {
+        let first = try await lab.device()
+        let token = try await lab.token()
+        let copy = lab.path("copied-token")
+        try FileSystem().replace(copy, with: try FileSystem().read(token, limit: 4_096), mode: 0o600, op: "test")
+        #expect(try await first.enrol(token, "--wipe").status == 0)
+        #expect(try FileSystem().status(token) == nil, "the file on the stick is gone")
+        try await first.polled()
+        let id = try #require(try await first.hubStatus()["device"]?.string)
+        let known = try await lab.deviceIDs().count
+
+        // A thief with a copy.
+        let thief = try await lab.device()
+        let alarms = try await lab.refusals("token-used")
+        let refused = try await thief.enrol(copy)
+        #expect(refused.status != 0 && refused.errorOutput.contains("hub-link.refused"), "\(refused.errorOutput)")
+        #expect(try await lab.refusals("token-used") == alarms + 1)
+        #expect(try await lab.deviceIDs().count == known)
+
+        // The same keys ask again, as a device does that lost the answer: the same device, and no alarm.
+        try await first.stop(SIGKILL)
+        try first.forgetAnswer(token: copy)
+        try await first.start()
+        try await first.polled()
+        #expect(try await first.hubStatus()["device"]?.string == id)
+        #expect(try await lab.deviceIDs().count == known)
+        #expect(try await lab.refusals("token-used") == alarms + 1)
+
+        // Keys that were bound once are never bound again, whatever the token.
+        let twin = try await lab.device()
+        try await twin.stop()
+        try twin.takeKeys(of: first)
+        try await twin.start()
+        let bound = try await twin.enrol(try await lab.token())
+        #expect(bound.status != 0, "\(bound.output)")
+        #expect(try await lab.refusals("key-bound") == 1)
+
+        // A deleted device revives neither its token nor its keys.
+        try await lab.hub("device", "delete", id)
+        try await first.stop(SIGKILL)
+        try first.forgetAnswer(token: copy)
+        try await first.start()
+        try await eventually("the deleted device is refused") {
+            try await first.hubStatus()["phase"]?.string == "refused"
+        }
+        #expect(try await lab.refusals("device-removed") == 1)
+        let late = try await lab.device()
+        #expect(try await late.enrol(copy).status != 0)
+        #expect(try await !lab.deviceIDs().contains(id))
+    }
+
+    @Test func anImagedDeviceFindsItsTokenAndWipesIt() async throws {
+        let token = try await lab.token("--label", "site=harbour")
+        let device = try await lab.device(tokenFile: token)
+        try await device.polled()
+        try await eventually("the file is wiped") { try FileSystem().status(token) == nil }
+        let id = try #require(try await device.hubStatus()["device"]?.string)
+        #expect(try await lab.hub("device", "show", id)["labels"]?["site"]?.string == "harbour")
+        // Asked for by hand, not at its slot.
+        #expect(try await device.run("hub", "poll").status == 0)
+        try await device.polled()
+        #expect(try await device.run("hub", "leave").status == 0)
+        #expect(try await device.hubStatus()["phase"]?.string == "none")
+    }
+
+    // MARK: Bad links
+
+    @Test func aDeviceThatWasCutOffCatchesUp() async throws {
+        let (device, id) = try await member()
+        try await lab.hub("assign", "shop/1.0.0", "--device", id)
+        try await eventually("1.0.0") { try await device.target() == "1.0.0" }
+        try await lab.cut(device)
+        try await lab.hub("assign", "shop/3.0.0", "--device", id)
+        try await eventually("the device sees that it is alone") { try await device.hubStatus()["lastError"] != nil }
+        #expect(try await device.target() == "1.0.0")
+        try await lab.heal(device)
+        try await eventually("3.0.0") { try await device.target() == "3.0.0" }
+        #expect(try await device.hubStatus()["lastError"] == nil)
+    }
+
+    @Test func aDownloadGoesOnAtItsByteAfterTheHubWasKilled() async throws {
+        let (device, id) = try await member()
+        let before = try await device.received()
+        try await lab.hub("assign", "shop/2.0.0", "--device", id)
+        try await eventually("a part has come") { try await device.received() > before + FleetLab.releaseBytes / 3 }
+        let daemon = try await lab.daemons("hub")
+        try await lab.stopHub(SIGKILL)
+        #expect(try await device.target() == nil, "the hub was killed too late for this test")
+        try await lab.startHub()
+        // The interface that the killed hub left is taken over.
+        #expect(try await lab.daemons("hub") == daemon)
+        try await eventually("2.0.0") { try await device.target() == "2.0.0" }
+        let received = try await device.received() - before
+        #expect(received > FleetLab.releaseBytes && received < FleetLab.releaseBytes * 5 / 4, "\(received) bytes")
+    }
+
+    @Test func noReportIsLostAndNoneCountsTwice() async throws {
+        let (device, id) = try await member()
+        // A quarter of all packets is lost each way, and hub and agent are killed in the middle of what they do.
+        try await lab.lose(0.25, at: device)
+        for round in 0..<3 {
+            try await lab.hub("device", "label", id, "round=\(round)")
+            try await device.stop(SIGKILL)
+            try await lab.stopHub(SIGKILL)
+            try await device.start()
+            try await lab.startHub()
+            try await lab.hub("assign", round % 2 == 0 ? "shop/1.0.0" : "shop/3.0.0", "--device", id)
+            try await Task.sleep(for: .seconds(1))
+        }
+        try await lab.lose(nil, at: device)
+        try await eventually("all is acknowledged") {
+            let reports = try await device.hubStatus()["reports"]
+            return reports?["unacknowledged"]?.integer == 0 && reports?["waiting"]?.integer == 0
+        }
+        #expect(try await device.hubStatus()["reports"]?["dropped"]?.integer == 0)
+        try await device.stop()
+        try await lab.stopHub()
+        let (numbers, events) = try await lab.reports(of: id)
+        try await lab.startHub()
+        #expect(!numbers.isEmpty && events.count > 3)
+        for (epoch, sequences) in numbers { #expect(sequences == Array(1...Int64(sequences.count)), "epoch \(epoch)") }
+        #expect(Set(events).count == events.count, "an event counts twice")
+    }
+
+    // MARK: Strangers
+
+    @Test func aHubWithAnotherKeyHearsNothing() async throws {
+        let (device, _) = try await member()
+        let asked = try await device.hubStatus()["lastPoll"]?.string
+        // Somebody takes the hub's place on the wire: its address and port, every device's key as a peer, another key.
+        let rogue = try await lab.standInForHub(peer: device)
+        try await eventually("the device is alone") { try await device.hubStatus()["lastError"] != nil }
+        _ = try await device.run("hub", "poll")
+        try await Task.sleep(for: .seconds(6))
+        #expect(try await device.hubStatus()["lastPoll"]?.string == asked)
+        let shown = try await lab.inside("rogue", ["wg", "show", rogue, "latest-handshakes"])
+        #expect(shown.split(separator: "\t").last?.trimmingPrefix(" ").hasPrefix("0") == true, "\(shown)")
+        try await lab.endStandIn(for: device)
+        try await device.polled()
+    }
+
+    @Test func nothingIsReadableOnTheWireAndNothingIsTakenTwice() async throws {
+        let (device, id) = try await member()
+        let capture = try await lab.capture(at: device, seconds: 4)
+        for _ in 0..<3 {
+            _ = try await device.run("hub", "poll")
+            try await Task.sleep(for: .milliseconds(700))
+        }
+        #expect(try await capture.wait() == 0, "\(capture.errorOutput())")
+        let frames = try await lab.frames()
+        #expect(frames.count > 20)
+        for word in ["/v1/device", "HTTP/1.1", "Bearer", id, "pumps"] {
+            #expect(!frames.contains { $0.contains(row: Array(word.utf8)) }, "\(word) is on the wire")
+        }
+        // All of it again: the tunnel drops what it has seen, and goes on.
+        try await lab.replayFrames(at: device)
+        try await device.polled()
+    }
+
+    @Test func aStolenDatabaseHoldsNoSecretInClear() async throws {
+        let (device, _) = try await member()
+        let text = String(decoding: try FileSystem().read(try await lab.token(), limit: 4_096), as: UTF8.self)
+        let token = try EnrolmentToken(text: text)
+        let credential = try token.credential()
+        var secrets: [(String, [UInt8])] = [
+            ("a token's seed", token.seed),
+            ("a token's private key", credential.privateKey.withUnsafeBytes { Array($0) }),
+            ("a token's preshared key", credential.presharedKey.withUnsafeBytes { Array($0) }),
+        ]
+        for (name, bytes) in try device.privateKeys() { secrets.append(("a device's \(name)", bytes)) }
+        #expect(secrets.count >= 5)
+        // Also while it runs: what is only in the write-ahead log is in a copy too.
+        let found = try await lab.search(secrets, besides: ["keys", "tls"])
+        #expect(found.isEmpty, "\(found)")
+        // And the search finds what is there: the hub's own key, by its file.
+        let own = try FileSystem().read(lab.path("hub/keys/sealing.key"), limit: 256).prefix { $0 != 0x0A }
+        let key = try #require(Base64.decode(String(decoding: own, as: UTF8.self)))
+        #expect(try await !lab.search([("the sealing key", key)], besides: []).isEmpty)
+    }
+
+    // MARK: Clocks
+
+    @Test(arguments: ["1970-01-01 00:10:00", "+20y"]) func aDeviceWithAWrongClockIsServed(clock: String) async throws {
+        let (device, id) = try await member(clock: clock.hasPrefix("+") ? clock : "@\(clock)")
+        try await lab.hub("assign", "shop/1.0.0", "--device", id)
+        try await eventually("1.0.0") { try await device.target() == "1.0.0" }
+        // And it still has it after a restart, when its clock is as wrong as before.
+        try await device.stop(SIGKILL)
+        try await device.start()
+        #expect(try await device.target() == "1.0.0")
+        try await device.polled()
+        try await eventually("its reports are taken") {
+            try await device.hubStatus()["reports"]?["unacknowledged"]?.integer == 0
+        }
+    }
+
+    @Test func aHubWithAWrongClockTakesNothingAway() async throws {
+        let (device, id) = try await member()
+        try await lab.hub("assign", "shop/1.0.0", "--device", id)
+        try await eventually("1.0.0") { try await device.target() == "1.0.0" }
+        try await lab.stopHub()
+        try await lab.startHub(clock: "@1970-01-01 00:10:00")
+        try await Task.sleep(for: .seconds(3))
+        #expect(try await device.target() == "1.0.0")
+        try await lab.stopHub()
+        try await lab.startHub()
+        try await device.polled()
+        #expect(try await device.target() == "1.0.0")
+    }
+
+    // MARK: Changing keys
+
+    @Test func aDeviceChangesItsKeyWhenItIsTold() async throws {
+        let (device, id) = try await member()
+        let before = try await lab.hub("device", "show", id)["wireguard_keys"]
+        try await lab.hub("device", "rotate-key", id)
+        try await eventually("the key is changed") {
+            try await device.hubStatus()["tunnel"]?["rotations"]?.integer == 1
+        }
+        let after = try await lab.hub("device", "show", id)["wireguard_keys"]
+        #expect(after?.array?.count == 1 && after != before)
+        #expect(try await device.hubStatus()["lastError"] == nil)
+        try await device.polled()
+    }
+
+    @Test func aRevokedDeviceIsShutOutAtOnce() async throws {
+        let (device, id) = try await member()
+        try await lab.hub("device", "revoke", id)
+        // The command has returned: from here on nothing of the device is heard.
+        let key = try device.publicKeys()
+        let peers = (try await lab.hub("peers").array ?? []).compactMap { $0["public_key"]?.string }
+        #expect(Set(peers).isDisjoint(with: key))
+        let last = try await device.hubStatus()["lastPoll"]?.string
+        try await eventually("the device sees it") { try await device.hubStatus()["lastError"] != nil }
+        #expect(try await device.hubStatus()["lastPoll"]?.string == last)
+    }
+
+    @Test func devicesFollowTheHubToItsNextKey() async throws {
+        let (one, _) = try await member()
+        let (two, id) = try await member()
+        let old = try #require(try await lab.hub("key")["ends"]?.array?.first?["public_key"]?.string)
+        try await lab.hub("key", "rotate")
+        let shown = try await lab.hub("key")
+        #expect(shown["ends"]?.array?.count == 2)
+        let new = try #require(shown["ends"]?.array?.first?["public_key"]?.string)
+        #expect(new != old)
+        for device in [one, two] {
+            try await eventually("device \(device.number) follows") {
+                // Not one request is lost on the way.
+                let status = try await device.hubStatus()
+                try #require(status["lastError"]?["code"]?.string != "hub-link.unreachable", "\(status)")
+                return status["tunnel"]?["rotations"]?.integer == 1
+            }
+        }
+        let behind = (try await lab.hub("key")["behind"]?.array ?? []).compactMap(\.string)
+        #expect(!behind.contains(id))
+        try await lab.hub("key", "retire", "--force")
+        #expect(try await lab.hub("key")["ends"]?.array?.count == 1)
+        for device in [one, two] { try await device.polled() }
+        // It survives its own restart, and tokens name the new key.
+        try await lab.stopHub(SIGKILL)
+        try await lab.startHub()
+        for device in [one, two] { try await device.polled() }
+        let (three, _) = try await member()
+        #expect(try three.hubKey() == new)
+        let kinds = try await lab.events().compactMap { $0["kind"]?.string }
+        #expect(kinds.contains("hub.key-announced") && kinds.contains("hub.key-retired"))
+    }
+}
