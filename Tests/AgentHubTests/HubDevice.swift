@@ -51,7 +51,8 @@ final class HubDevice: Sendable {
 
     init(
         path: String, hub: ScriptedHub, links: RememberedLinks, clock: QuickClock, tokenFile: String = "",
-        setsClock: Bool = false, isClockTrusted: Bool = true, windows: MaintenanceWindows = MaintenanceWindows()
+        setsClock: Bool = false, isClockTrusted: Bool = true, windows: MaintenanceWindows = MaintenanceWindows(),
+        rotationDays: Int = 0
     ) {
         self.windows = windows
         lab = LabDevice(path: path)
@@ -59,7 +60,8 @@ final class HubDevice: Sendable {
         self.links = links
         self.clock = clock
         self.isClockTrusted = isClockTrusted
-        settings = HubSettings(interface: "hf", tokenFile: tokenFile, setsClock: setsClock)
+        settings = HubSettings(
+            interface: "hf", tokenFile: tokenFile, rotationDays: rotationDays, setsClock: setsClock)
     }
 
     func make(_ process: LabDevice.Process) -> HubService {
@@ -148,11 +150,11 @@ struct HubWorld {
 
     func device(
         tokenFile: String = "", setsClock: Bool = false, isClockTrusted: Bool = true,
-        windows: MaintenanceWindows = MaintenanceWindows()
+        windows: MaintenanceWindows = MaintenanceWindows(), rotationDays: Int = 0
     ) -> HubDevice {
         HubDevice(
             path: directory.file("state"), hub: hub, links: links, clock: clock, tokenFile: tokenFile,
-            setsClock: setsClock, isClockTrusted: isClockTrusted, windows: windows)
+            setsClock: setsClock, isClockTrusted: isClockTrusted, windows: windows, rotationDays: rotationDays)
     }
 
     func release(_ version: String, ctr: Int64) throws -> Release {
@@ -163,9 +165,11 @@ struct HubWorld {
 
     /// A device that the hub knows and that has polled.
     func enrolled(
-        isClockTrusted: Bool = true, setsClock: Bool = false, windows: MaintenanceWindows = MaintenanceWindows()
+        isClockTrusted: Bool = true, setsClock: Bool = false, windows: MaintenanceWindows = MaintenanceWindows(),
+        rotationDays: Int = 0
     ) async throws -> (HubDevice, String) {
-        let device = device(setsClock: setsClock, isClockTrusted: isClockTrusted, windows: windows)
+        let device = device(
+            setsClock: setsClock, isClockTrusted: isClockTrusted, windows: windows, rotationDays: rotationDays)
         let service = try await device.start()
         try await service.enrol(token: try await hub.token())
         try await device.eventually("a poll") { try await device.status("lastPoll") != nil }

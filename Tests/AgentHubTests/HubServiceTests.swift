@@ -270,6 +270,18 @@ import WireGuard
         await device.stop()
     }
 
+    @Test func theKeyIsChangedOnTheDevicesOwnSchedule() async throws {
+        let (device, _) = try await world.enrolled(rotationDays: 90)
+        world.clock.jump(by: 89 * 86_400)
+        try await device.service.wake()
+        try await Task.sleep(for: .milliseconds(300))
+        #expect(try await device.status("tunnel", "rotations")?.integer == 0)
+        world.clock.jump(by: 2 * 86_400)
+        try await device.service.wake()
+        try await device.eventually("changed") { try await device.status("tunnel", "rotations")?.integer == 1 }
+        await device.stop()
+    }
+
     @Test func anotherHistoryOfTheAuditLogIsRefusedAndShown() async throws {
         let (device, _) = try await world.enrolled()
         try await device.eventually("a checkpoint") { try await device.status("audit", "size")?.integer ?? 0 > 0 }

@@ -208,8 +208,11 @@ struct FleetTests {
 
     // MARK: Clocks
 
-    @Test(arguments: ["1970-01-01 00:10:00", "+20y"]) func aDeviceWithAWrongClockIsServed(clock: String) async throws {
-        let (device, id) = try await member(clock: clock.hasPrefix("+") ? clock : "@\(clock)")
+    /// Back to the second day of 1970, as faketime(1) takes it.
+    private static let in1970 = "-\(SystemClock.live.now().seconds / 86_400 - 1)d"
+
+    @Test(arguments: [in1970, "+20y"]) func aDeviceWithAWrongClockIsServed(clock: String) async throws {
+        let (device, id) = try await member(clock: clock)
         try await lab.hub("assign", "shop/1.0.0", "--device", id)
         try await eventually("1.0.0") { try await device.target() == "1.0.0" }
         // And it still has it after a restart, when its clock is as wrong as before.
@@ -227,7 +230,7 @@ struct FleetTests {
         try await lab.hub("assign", "shop/1.0.0", "--device", id)
         try await eventually("1.0.0") { try await device.target() == "1.0.0" }
         try await lab.stopHub()
-        try await lab.startHub(clock: "@1970-01-01 00:10:00")
+        try await lab.startHub(clock: Self.in1970)
         try await Task.sleep(for: .seconds(3))
         #expect(try await device.target() == "1.0.0")
         try await lab.stopHub()
@@ -293,5 +296,18 @@ struct FleetTests {
         #expect(try three.hubKey() == new)
         let kinds = try await lab.events().compactMap { $0["kind"]?.string }
         #expect(kinds.contains("hub.key-announced") && kinds.contains("hub.key-retired"))
+    }
+
+    // Last: what a hub signs a hundred days ahead stays with the device that saw it.
+    @Test func aKeyThatHasGrownOldIsChangedOnSchedule() async throws {
+        let (device, _) = try await member()
+        try await lab.stopHub()
+        try await lab.startHub(clock: "+100d")
+        try await eventually("the key is changed") {
+            try await device.hubStatus()["tunnel"]?["rotations"]?.integer == 1
+        }
+        try await lab.stopHub()
+        try await lab.startHub()
+        try await device.polled()
     }
 }
