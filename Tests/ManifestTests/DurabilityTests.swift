@@ -21,9 +21,10 @@ import Testing
         "Sources/ImageDeltaCreate/DeltaCreate.swift: write", "Sources/CLISupport/Passphrase.swift: write",
         "Sources/ServiceSupport/JSONLogHandler.swift: write", "Sources/holdfast-agent/OrderCommands.swift: write",
         "Sources/holdfast-tuf/HoldfastTUF.swift: write", "Sources/AgentCore/Local/LocalServer.swift: unlink",
-        "Sources/WireGuard/UserspaceDaemon.swift: unlink", "hub/Sources/HubHTTP/HTTPConnection.swift: write",
+        "Sources/WireGuard/UserspaceDaemon.swift: unlink", "Sources/WireGuard/UserspaceDevice.swift: unlink",
+        "hub/Sources/HubHTTP/HTTPConnection.swift: write",
         "Sources/PlainHTTP/Exchange.swift: write", "Sources/ImageDelta/DeflateWriter.swift: write",
-        "hub/Sources/HubDevices/DeviceDirectory.swift: remove",
+        "hub/Sources/HubDevices/DeviceDirectory.swift: remove", "hub/Sources/HubReleases/Director.swift: write",
         "hub/Sources/HubServer/SelfSignedCertificate.swift: write",
     ]
 

@@ -6,8 +6,8 @@ import WireGuard
 ///
 /// Numbers are big-endian; a text is its length in two bytes and UTF-8. In this order: schema (1 byte, 2), state (1),
 /// flags (1), site (2), index (8), credential generation (8), time of enrolment (8), time since which the key is in use
-/// (8, with flag), the WireGuard keys of the even and the odd slot (32 each, with flag), token (16), signing key (32),
-/// id, architecture, host name, number of labels (2), and key and value of each label by key. Rows of schema 1 are the
+/// (8, with flag), the WireGuard keys of the even and the odd slot (32 each, with flag), the hub's key that its tunnel leads
+/// to (32, with flag), token (16), signing key (32), id, architecture, host name, number of labels (2), and key and value of each label by key. Rows of schema 1 are the
 /// JSON that ``HubRecord`` writes; they are read, and written anew with the next change.
 enum DeviceRow {
     static let schema: UInt8 = 2
@@ -26,8 +26,9 @@ enum DeviceRow {
         /// Whether `rotateKey` is there, and whether it is true.
         static let hasRotateKey = Flags(rawValue: 16)
         static let rotateKey = Flags(rawValue: 32)
+        static let hasHubKey = Flags(rawValue: 64)
         static let all: Flags = [
-            .usesOddSlot, .hasEvenKey, .hasOddKey, .hasKeySince, .hasRotateKey, .rotateKey,
+            .usesOddSlot, .hasEvenKey, .hasOddKey, .hasKeySince, .hasRotateKey, .rotateKey, .hasHubKey,
         ]
     }
 
@@ -43,6 +44,7 @@ enum DeviceRow {
         if device.keys[.odd] != nil { flags.insert(.hasOddKey) }
         if device.keySince != nil { flags.insert(.hasKeySince) }
         if let rotate = device.rotateKey { flags.formUnion(rotate ? [.hasRotateKey, .rotateKey] : .hasRotateKey) }
+        if device.hubKey != nil { flags.insert(.hasHubKey) }
         var row: [UInt8] = []
         row.reserveCapacity(usualSize)
         row += [schema, UInt8(state), flags.rawValue]
@@ -52,6 +54,7 @@ enum DeviceRow {
         append(device.enrolledAt.seconds, to: &row)
         if let since = device.keySince { append(since.seconds, to: &row) }
         for slot in [TunnelNetwork.KeySlot.even, .odd] { row += device.keys[slot]?.key.bytes ?? [] }
+        row += device.hubKey?.key.bytes ?? []
         row += device.token.bytes
         row += signingKey
         for text in [device.id.text, device.architecture, device.hostName] { try append(text, to: &row) }
@@ -91,6 +94,7 @@ enum DeviceRow {
         let since = flags.contains(.hasKeySince) ? Timestamp(seconds: try reader.integer(Int64.self)) : nil
         let even = flags.contains(.hasEvenKey) ? try reader.key() : nil
         let odd = flags.contains(.hasOddKey) ? try reader.key() : nil
+        let hubKey = flags.contains(.hasHubKey) ? try reader.key() : nil
         guard let token = EnrolmentTokenID(bytes: try reader.take(EnrolmentTokenID.byteCount)),
             let first = even ?? odd
         else { throw RowReader.malformed }
@@ -111,6 +115,7 @@ enum DeviceRow {
         device.slot = flags.contains(.usesOddSlot) ? .odd : .even
         device.credentialGeneration = generation
         device.keySince = since
+        device.hubKey = hubKey
         device.rotateKey = flags.contains(.hasRotateKey) ? flags.contains(.rotateKey) : nil
         return device
     }

@@ -80,7 +80,7 @@ actor HubEndKeeper {
         for end in ends.ends { try await raise(end.slot) }
         if ends.sequence > 0, ends.retiring == nil, let slot = ends.current?.slot.other {
             // What a retirement that was cut short has left.
-            try await remove(slot)
+            try await takeAway(slot)
         }
         try announce(ends)
     }
@@ -108,7 +108,7 @@ actor HubEndKeeper {
         if let listen { listeners[slot] = try await listen(plan.interface) }
     }
 
-    private func remove(_ slot: Slot) async throws {
+    private func takeAway(_ slot: Slot) async throws {
         await listeners.removeValue(forKey: slot)?.stop()
         try await tunnel.takeDown(slot, interface: try config.interfaceName(slot))
         try keys.removeTunnelKey(slot)
@@ -141,7 +141,7 @@ actor HubEndKeeper {
                 try await store.commit(
                     Commit([.put(next, expecting: version.map { .version($0) } ?? .absent)], events: [event]))
             } catch {
-                try? await remove(slot)
+                try? await takeAway(slot)
                 throw error
             }
             try announce(next)
@@ -163,7 +163,7 @@ actor HubEndKeeper {
             let (next, event) = try ends.retiringLast(by: actor, now: clock.now(), behind: behind.count)
             try await store.commit(Commit([.put(next, expecting: .version(version))], events: [event]))
             try announce(next)
-            try await remove(slot)
+            try await takeAway(slot)
             logger.notice("the hub's last key is retired", metadata: ["devices_left": "\(behind.count)"])
         }
     }
