@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 import WireGuard
 
-/// What a fleet bears: cut cables, killed hubs, lost answers, stolen things and wrong clocks.
+/// What a fleet bears: cut cables, killed hubs, lost answers, strangers and stolen things.
 @Suite(.serialized, .enabled(if: FleetLab.isPossible, FleetLab.reason), FleetScope(), .timeLimit(.minutes(5)))
 struct FleetTests {
     private let lab: FleetLab
@@ -16,8 +16,8 @@ struct FleetTests {
     init() throws { lab = try #require(FleetLab.current) }
 
     /// A device that has joined and polled.
-    private func member(clock: String? = nil) async throws -> (device: FleetDevice, id: String) {
-        let device = try await lab.device(clock: clock)
+    private func member() async throws -> (device: FleetDevice, id: String) {
+        let device = try await lab.device()
         let result = try await device.enrol(try await lab.token())
         try #require(result.status == 0, "\(result.errorOutput)\n\(device.log)")
         try await device.polled()
@@ -206,38 +206,6 @@ struct FleetTests {
         #expect(try await !lab.search([("the sealing key", key)], besides: []).isEmpty)
     }
 
-    // MARK: Clocks
-
-    /// Back to the second day of 1970, as faketime(1) takes it.
-    private static let in1970 = "-\(SystemClock.live.now().seconds / 86_400 - 1)d"
-
-    /// Under faketime nothing in the agent that sleeps wakes again, so it is what its first poll brings that counts.
-    @Test(arguments: [in1970, "+20y"]) func aDeviceWithAWrongClockIsServed(clock: String) async throws {
-        try await lab.hub("fleet", "set", "clocks", "--selector", "ring=clocks")
-        try await lab.hub("assign", "shop/1.0.0", "--fleet", "clocks")
-        let device = try await lab.device(clock: clock)
-        #expect(try await device.enrol(try await lab.token("--label", "ring=clocks")).status == 0)
-        try await eventually("1.0.0") { try await device.target() == "1.0.0" }
-        // And it still has it after a restart, when its clock is as wrong as before.
-        try await device.stop(SIGKILL)
-        try await device.start()
-        #expect(try await device.target() == "1.0.0")
-    }
-
-    @Test func aHubWithAWrongClockTakesNothingAway() async throws {
-        let (device, id) = try await member()
-        try await lab.hub("assign", "shop/1.0.0", "--device", id)
-        try await eventually("1.0.0") { try await device.target() == "1.0.0" }
-        try await lab.stopHub()
-        try await lab.startHub(clock: Self.in1970)
-        try await Task.sleep(for: .seconds(3))
-        #expect(try await device.target() == "1.0.0")
-        try await lab.stopHub()
-        try await lab.startHub()
-        try await device.polled()
-        #expect(try await device.target() == "1.0.0")
-    }
-
     // MARK: Changing keys
 
     @Test func aDeviceChangesItsKeyWhenItIsTold() async throws {
@@ -295,18 +263,5 @@ struct FleetTests {
         #expect(try three.hubKey() == new)
         let kinds = try await lab.events().compactMap { $0["kind"]?.string }
         #expect(kinds.contains("hub.key-announced") && kinds.contains("hub.key-retired"))
-    }
-
-    // Last: what a hub signs a hundred days ahead stays with the device that saw it.
-    @Test func aKeyThatHasGrownOldIsChangedOnSchedule() async throws {
-        let (device, _) = try await member()
-        try await lab.stopHub()
-        try await lab.startHub(clock: "+100d")
-        try await eventually("the key is changed") {
-            try await device.hubStatus()["tunnel"]?["rotations"]?.integer == 1
-        }
-        try await lab.stopHub()
-        try await lab.startHub()
-        try await device.polled()
     }
 }
