@@ -13,8 +13,10 @@ public struct HubClient: Sendable {
     static let pageSize = 500
     static let pageLimit = 100_000
     static let connectTimeout = TimeAmount.seconds(10)
-    /// Longest silence of the hub.
+    /// Longest silence of the hub, and longest time in which it takes nothing of what is sent.
     static let silenceLimit = TimeAmount.seconds(60)
+    /// The whole of one file's way to the hub, over whatever line: while it moves it may take a day.
+    static let uploadLimit = TimeAmount.hours(24)
 
     public let url: String
     private let token: String?
@@ -34,6 +36,7 @@ public struct HubClient: Sendable {
         var configuration = HTTPClient.Configuration(tlsConfiguration: tls, redirectConfiguration: .disallow)
         configuration.timeout.connect = Self.connectTimeout
         configuration.timeout.read = Self.silenceLimit
+        configuration.timeout.write = Self.silenceLimit
         configuration.httpVersion = .http1Only
         configuration.decompression = .disabled
         client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
@@ -104,7 +107,9 @@ public struct HubClient: Sendable {
         request.headers.add(name: "Content-Type", value: "application/octet-stream")
         if start > 0 { request.headers.add(name: "Content-Range", value: "bytes \(start)-\(size - 1)/\(size)") }
         request.body = .stream(pieces, length: .known(size - start))
-        _ = try await answer(request)
+        let response = try await execute(request, within: Self.uploadLimit)
+        try await refuse(response)
+        _ = try await body(of: response)
     }
 
     /// Sends bytes held in memory.
@@ -200,9 +205,11 @@ public struct HubClient: Sendable {
         return try await body(of: response)
     }
 
-    private func execute(_ request: HTTPClientRequest) async throws -> HTTPClientResponse {
+    private func execute(
+        _ request: HTTPClientRequest, within limit: TimeAmount = Self.silenceLimit
+    ) async throws -> HTTPClientResponse {
         do {
-            return try await client.execute(request, timeout: Self.silenceLimit)
+            return try await client.execute(request, timeout: limit)
         } catch let error as CancellationError {
             throw error
         } catch let error as NIOSSLError {

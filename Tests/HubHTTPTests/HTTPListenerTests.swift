@@ -1,4 +1,5 @@
 import Base
+import Dispatch
 import HTTPTestSupport
 import HubHTTP
 import HubProtocol
@@ -26,18 +27,24 @@ import WireGuard
                 default: part = 0..<opened.size
                 }
                 return .answer(HTTPAnswer(.ok, body: .file(opened, range: part, pace: nil)))
-            case "/stream":
+            case "/stream": return .stream { await Self.counted($0) }
+            case "/late":
                 return .stream { body in
-                    var count = 0
-                    do {
-                        while let piece = try await body.next() { count += piece.readableBytes }
-                    } catch {
-                        return HTTPAnswer(.badRequest)
-                    }
-                    return HTTPAnswer(type: "text/plain", Array("\(count)".utf8))
+                    try? await Task.sleep(for: .milliseconds(200))
+                    return await Self.counted(body)
                 }
             default: return .collect(limit: 1_000) { HTTPAnswer(type: "text/plain", Array("\($0.count)".utf8)) }
             }
+        }
+
+        private static func counted(_ body: HTTPBody) async -> HTTPAnswer {
+            var count = 0
+            do {
+                while let piece = try await body.next() { count += piece.readableBytes }
+            } catch {
+                return HTTPAnswer(.badRequest)
+            }
+            return HTTPAnswer(type: "text/plain", Array("\(count)".utf8))
         }
     }
 
@@ -138,6 +145,30 @@ import WireGuard
             let part = try await exchange(
                 port, "GET /file HTTP/1.1\r\nHost: x\r\nRange: bytes=10-12\r\nConnection: close\r\n\r\n")
             #expect(part.contains("Content-Length: 3\r\n"))
+        }
+    }
+
+    /// The whole body arrives before its reader takes any of it: reading is paused when its end comes.
+    @Test func aBodyThatWasAheadOfItsReaderDoesNotStopTheNextRequest() async throws {
+        var bounds = HTTPBounds()
+        bounds.waiting = 1
+        bounds.idle = 5
+        try await withListener(bounds) { port in
+            let answers = try await withCheckedThrowingContinuation { continuation in
+                DispatchQueue.global().async {
+                    continuation.resume(
+                        with: Result {
+                            let client = try RudeClient(port: port)
+                            client.send(
+                                Array("POST /late HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n0123456789".utf8))
+                            let first = client.readSome()
+                            client.send(Array("GET /now HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".utf8))
+                            return [first, String(decoding: client.readAll(), as: UTF8.self)]
+                        })
+                }
+            }
+            #expect(answers[0].hasSuffix("\r\n\r\n10"))
+            #expect(answers[1].hasSuffix("\r\n\r\nnow"))
         }
     }
 

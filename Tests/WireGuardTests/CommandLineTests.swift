@@ -126,7 +126,7 @@ struct CommandLineTests {
 
             """
         let path = try file(wanted)
-        let before = try lab.run("a", "wg show \(name) dump")
+        let before = try settings()
         let text = try wg("diff", name.text, path)
         #expect(text.status == 1, "\(text.output)")
         for line in [
@@ -146,7 +146,15 @@ struct CommandLineTests {
             actions == [peers[0].base64: "update", peers[1].base64: "remove", peers[2].base64: "add"], "\(changes)")
         for secret in secrets() { #expect(!text.output.contains(secret) && !document.output.contains(secret)) }
         // Looked at, not changed.
-        #expect(try lab.run("a", "wg show \(name) dump") == before)
+        #expect(try settings() == before)
+    }
+
+    /// What wg(8) shows without the counters of handshakes and bytes: wireguard-go tries to reach its peers meanwhile.
+    private func settings() throws -> [[Substring]] {
+        try lab.run("a", "wg show \(name) dump").split(separator: "\n").map { line in
+            let fields = line.split(separator: "\t", omittingEmptySubsequences: false)
+            return fields.count == 8 ? Array(fields[..<4] + fields[7...]) : fields
+        }
     }
 
     @Test func mistakesHaveACodeAHintAndAnExitStatus() throws {

@@ -197,6 +197,8 @@ final class HTTPConnection: ChannelInboundHandler {
             run(context, context.channel) { await work(body) }
         case .streaming(let body):
             phase = .answering
+            // What was ahead of its reader is here to the end; nobody but this would let the next request be read.
+            unpause(context)
             expect(within: bounds.work, context)
             body.end(.success(()))
         case .idle, .answering: break
