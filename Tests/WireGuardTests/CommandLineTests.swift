@@ -149,9 +149,10 @@ struct CommandLineTests {
         #expect(try settings() == before)
     }
 
-    /// What wg(8) shows without the counters of handshakes and bytes: wireguard-go tries to reach its peers meanwhile.
+    /// What wg(8) shows, without the counters of handshakes and bytes, since wireguard-go tries to reach its peers
+    /// meanwhile, and sorted, since it names them in any order.
     private func settings() throws -> [[Substring]] {
-        try lab.run("a", "wg show \(name) dump").split(separator: "\n").map { line in
+        try lab.run("a", "wg show \(name) dump").split(separator: "\n").sorted().map { line in
             let fields = line.split(separator: "\t", omittingEmptySubsequences: false)
             return fields.count == 8 ? Array(fields[..<4] + fields[7...]) : fields
         }
