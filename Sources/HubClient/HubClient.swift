@@ -107,9 +107,7 @@ public struct HubClient: Sendable {
         request.headers.add(name: "Content-Type", value: "application/octet-stream")
         if start > 0 { request.headers.add(name: "Content-Range", value: "bytes \(start)-\(size - 1)/\(size)") }
         request.body = .stream(pieces, length: .known(size - start))
-        let response = try await execute(request, within: Self.uploadLimit)
-        try await refuse(response)
-        _ = try await body(of: response)
+        _ = try await answer(request, within: Self.uploadLimit)
     }
 
     /// Sends bytes held in memory.
@@ -199,8 +197,10 @@ public struct HubClient: Sendable {
         return result
     }
 
-    private func answer(_ request: HTTPClientRequest) async throws -> [UInt8] {
-        let response = try await execute(request)
+    private func answer(
+        _ request: HTTPClientRequest, within limit: TimeAmount = Self.silenceLimit
+    ) async throws -> [UInt8] {
+        let response = try await execute(request, within: limit)
         try await refuse(response)
         return try await body(of: response)
     }

@@ -119,6 +119,18 @@ import Testing
         .unknownTimeZone("Nowhere/Land"),
     ]
 
+    /// A release of two services, each with a strategy of its own.
+    private static func release(_ version: String, _ random: inout SeededGenerator) -> Release {
+        let strategies: [Service.UpdateStrategy] = [
+            .downloadThenKill, .killThenDownload, .deleteThenDownload, .handOver,
+        ]
+        return Releases.release(
+            version: version, ctr: version == "1.0.0" ? 1 : 2, services: ["a": "a-\(version)", "b": "b-\(version)"]
+        ) { release in
+            for name in release.services.keys { release.services[name]?.strategy = random.pick(strategies) }
+        }
+    }
+
     /// Steps until nothing is left to do now, without waiting for anything.
     private func settle(_ world: PlanWorld) async throws {
         #expect(try await world.converge(), "the device does not settle")
@@ -128,20 +140,10 @@ import Testing
     @Test(arguments: 1...60) func aHeldReleaseWaitsAndTheOneBeforeIsKept(_ seed: UInt64) async throws {
         var random = SeededGenerator(seed: seed)
         let world = PlanWorld()
-        let strategies: [Service.UpdateStrategy] = [
-            .downloadThenKill, .killThenDownload, .deleteThenDownload, .handOver,
-        ]
-        func release(_ version: String) -> Release {
-            Releases.release(
-                version: version, ctr: version == "1.0.0" ? 1 : 2, services: ["a": "a-\(version)", "b": "b-\(version)"]
-            ) { release in
-                for name in release.services.keys { release.services[name]?.strategy = random.pick(strategies) }
-            }
-        }
-        world.adopt(release("1.0.0"))
+        world.adopt(Self.release("1.0.0", &random))
         try await settle(world)
         world.holds["shop"] = random.pick(Self.holds)
-        world.adopt(release("2.0.0"))
+        world.adopt(Self.release("2.0.0", &random))
         let old = Set(world.engine.running().map(\.name))
         #expect(old.count == 2)
         try await settle(world)
@@ -172,19 +174,9 @@ import Testing
     @Test(arguments: 1...60) func aHoldAtAnyStepLeavesSomethingWholeRunning(_ seed: UInt64) async throws {
         var random = SeededGenerator(seed: seed)
         let world = PlanWorld()
-        let strategies: [Service.UpdateStrategy] = [
-            .downloadThenKill, .killThenDownload, .deleteThenDownload, .handOver,
-        ]
-        func release(_ version: String) -> Release {
-            Releases.release(
-                version: version, ctr: version == "1.0.0" ? 1 : 2, services: ["a": "a-\(version)", "b": "b-\(version)"]
-            ) { release in
-                for name in release.services.keys { release.services[name]?.strategy = random.pick(strategies) }
-            }
-        }
-        world.adopt(release("1.0.0"))
+        world.adopt(Self.release("1.0.0", &random))
         try await settle(world)
-        world.adopt(release("2.0.0"))
+        world.adopt(Self.release("2.0.0", &random))
         _ = try await world.converge(limit: Int.random(in: 0...8, using: &random))
         world.holds["shop"] = random.pick(Self.holds)
         _ = try await world.converge()
