@@ -282,6 +282,8 @@ public actor HubService {
         var isSettled = false
         var isAnswered = false
         var isResumed = false
+        /// The hub wants the key changed. It says so once; where the change fails, its later answers are that nothing is new.
+        var asksForKey = false
     }
 
     private func pollOnce(
@@ -289,13 +291,17 @@ public actor HubService {
     ) async throws -> Double {
         session.isAnswered = false
         try await mendTunnel(client, &session)
+        // A window that has opened since is no news of the hub's: it would answer that nothing has changed.
+        let isDue = await poll.isDue
         let answer = try await client.poll(
-            try end(), tag: session.isSettled ? session.tag : nil, isUpdating: await environment.isUpdating())
+            try end(), tag: session.isSettled && !isDue ? session.tag : nil,
+            isUpdating: await environment.isUpdating())
         session.isAnswered = true
         try answered(interval: answer.schedule.interval)
         var trouble: (any Error)?
         if case .state(let state, let tag, _, _) = answer {
             session.isSettled = false
+            session.asksForKey = state.rotateKey
             do {
                 try await act(on: state, client, poll)
                 (session.tag, session.isSettled) = (tag, true)
@@ -306,7 +312,7 @@ public actor HubService {
             await lookAtAudit(client)
         }
         // A key is changed whatever becomes of releases.
-        await changeKeyIfDue(client, asked: answer.asksForKey)
+        if await changeKeyIfDue(client, asked: session.asksForKey) { session.asksForKey = false }
         if let trouble { throw trouble }
         return pacer.waitAfterAnswer(
             nextPoll: answer.schedule.next, interval: answer.schedule.interval, using: &generator)
@@ -426,18 +432,19 @@ public actor HubService {
             change: { [self] change in try await update(change) })
     }
 
-    private func changeKeyIfDue(_ client: HubClient, asked: Bool) async {
-        guard let standing = try? enrolled() else { return }
+    /// Answers whether the key was changed.
+    private func changeKeyIfDue(_ client: HubClient, asked: Bool) async -> Bool {
+        guard let standing = try? enrolled() else { return false }
         let days = Int64(environment.settings.rotationDays)
         let age = environment.clock.now() - standing.keyedAt
         guard
             asked || standing.isBehindHub || standing.rotation.phase != .steady || (days > 0 && age >= days * 86_400)
-        else { return }
+        else { return false }
         let now = environment.clock.now()
         if standing.rotation.phase == .steady, condition.rotationTrouble != nil, let tried = condition.rotationTriedAt,
             (0..<Self.rotationRetry).contains(now - tried)
         {
-            return
+            return false
         }
         condition.rotationTriedAt = now
         do {
@@ -445,10 +452,12 @@ public actor HubService {
             condition.rotationTrouble = nil
             environment.logger.notice("WireGuard key changed")
             try? await environment.journal.record(app: "", code: "hub.key-changed", message: "WireGuard key changed")
+            return true
         } catch {
-            if Task.isCancelled { return }
+            if Task.isCancelled { return false }
             condition.rotationTrouble = Self.coded(error)
             environment.logger.warning("WireGuard key not changed", metadata: ["why": "\(error)"])
+            return false
         }
     }
 
@@ -513,13 +522,5 @@ public actor HubService {
 
     static func coded(_ error: any Error) -> any CodedError {
         (error as? any CodedError) ?? HubLinkError(.unreachable, String(describing: error))
-    }
-}
-
-extension PollAnswer {
-    /// Whether the hub wants the device to change its key now.
-    var asksForKey: Bool {
-        if case .state(let state, _, _, _) = self { return state.rotateKey }
-        return false
     }
 }

@@ -22,6 +22,27 @@ final class Counter: Sendable {
     }
 }
 
+/// Why the hub did not give what a verifier asked for. The verifier says that a file could not be fetched; whether the hub
+/// is away, busy until a moment that it named, or wrong, is known here alone.
+final class FetchFailure: Sendable {
+    private let last = Mutex<HubLinkError?>(nil)
+
+    func watch<Value>(_ fetch: () async throws -> Value) async throws -> Value {
+        do {
+            return try await fetch()
+        } catch {
+            last.withLock { $0 = error as? HubLinkError }
+            throw error
+        }
+    }
+
+    /// The failure behind a verifier's error; the error itself where it is of another kind.
+    func behind(_ error: any Error) -> any Error {
+        guard (error as? TrustError)?.reason == .fetchFailed else { return error }
+        return last.withLock { $0 } ?? error
+    }
+}
+
 /// Metadata of one repository from the hub. Files are fetched once for all the checks of one poll.
 struct HubMetadata: MetadataFetcher {
     /// Bytes and files kept of one poll.
@@ -31,12 +52,14 @@ struct HubMetadata: MetadataFetcher {
     let repository: RepositoryName
     let client: HubClient
     let end: HubEnd
+    let failure: FetchFailure
     private let cache = Cache()
 
-    init(_ repository: RepositoryName, client: HubClient, end: HubEnd) {
+    init(_ repository: RepositoryName, client: HubClient, end: HubEnd, failure: FetchFailure) {
         self.repository = repository
         self.client = client
         self.end = end
+        self.failure = failure
     }
 
     func fetchMetadata(_ name: String, maxLength: Int) async throws -> [UInt8]? {
@@ -49,7 +72,7 @@ struct HubMetadata: MetadataFetcher {
         let file = MetadataName.encoded(name)
         // A name that the device API has no route for is one that the hub cannot have.
         guard DeviceRoute(path: DeviceRoute.metadata(repository, file: file).path) != nil else { return nil }
-        let bytes = try await client.metadata(repository, file, end, limit: maxLength)
+        let bytes = try await failure.watch { try await client.metadata(repository, file, end, limit: maxLength) }
         cache.keep(name, bytes)
         return bytes
     }

@@ -44,11 +44,14 @@ struct KeyChanger: Sendable {
             probe: { slot in await probe(slot) },
             retire: { slot in
                 let standing = try await read()
-                if standing.rotation.phase != .flipped, await !probe(slot.other) {
+                let isGivenUp = standing.rotation.phase != .flipped
+                if isGivenUp, await !probe(slot.other) {
                     // Given up, and the old tunnel is silent too: the hub may have let it go and its answer got lost.
                     throw HubLinkError(.unreachable, "neither tunnel answers; both keys stay")
                 }
                 try await environment.links.takeDown(try environment.settings.name(slot))
+                // A hub forgets no key that it was offered: the next try offers this one again, not one more.
+                if isGivenUp { return }
                 try environment.fileSystem.unlink(
                     environment.keys.tunnelKeyFile(slot).path, op: DeviceKeys.operationLabel)
                 try environment.fileSystem.syncDirectory(environment.keys.directory, op: DeviceKeys.operationLabel)

@@ -13,6 +13,9 @@ actor ReleasePoll {
     private let client: HubClient
     /// By application the release that was refused, and why: not tried again while the hub offers the same one.
     private var refused: [String: (digest: Digest, error: any CodedError)] = [:]
+    /// By application the release that waits for a download window. That is no failure: the hub need not be asked again
+    /// until the window opens.
+    private var held: [String: PinnedRelease] = [:]
 
     init(environment: HubEnvironment, client: HubClient) {
         self.environment = environment
@@ -20,7 +23,12 @@ actor ReleasePoll {
     }
 
     /// Why releases of the hub are not on this device, by application.
-    var refusals: [String: any CodedError] { refused.mapValues(\.error) }
+    var refusals: [String: any CodedError] {
+        refused.mapValues(\.error).merging(held.compactMapValues { environment.importer.closedWindow(of: $0) }) { $1 }
+    }
+
+    /// Whether the window of a release that waits is open.
+    var isDue: Bool { held.values.contains { environment.importer.closedWindow(of: $0) == nil } }
 
     /// Brings the device up to what the hub has.
     ///
@@ -29,30 +37,47 @@ actor ReleasePoll {
     ///   - end: where the hub is, asked again for each download.
     /// - Throws: what may be otherwise at the next poll; a release that is refused for good is kept in ``refusals``.
     func take(ticket: [UInt8]?, from end: @escaping @Sendable () async throws -> HubEnd) async throws {
+        let failure = FetchFailure()
+        do {
+            try await take(ticket, end, failure)
+        } catch {
+            throw failure.behind(error)
+        }
+    }
+
+    private func take(
+        _ ticket: [UInt8]?, _ end: @escaping @Sendable () async throws -> HubEnd, _ failure: FetchFailure
+    ) async throws {
         let here = try await end()
         let sources = TrustSources(
-            release: HubMetadata(.release, client: client, end: here),
-            director: HubMetadata(.director, client: client, end: here), isSideload: false)
+            release: HubMetadata(.release, client: client, end: here, failure: failure),
+            director: HubMetadata(.director, client: client, end: here, failure: failure), isSideload: false)
         let offers = try await survey(sources)
         var ticketed = sources
         ticketed.ticket = ticket
         var isTicketUsed = ticket == nil
         let wanted = try await self.wanted(offers)
+        held = [:]
         for target in wanted {
             do {
-                let blobs = try await blobs(of: target, end)
+                let pinned = PinnedRelease(digest: target.digest, release: try await release(target, here))
+                held[target.app] = pinned
+                if let closed = environment.importer.closedWindow(of: pinned) { throw closed }
+                let blobs = try await blobs(of: target, pinned.release, end)
                 do {
-                    try await take(target, ticketed, blobs)
+                    try await take(target, ticketed, blobs, failure)
                 } catch let error as TrustError where ticketed.ticket != nil && Self.isOfTicket(error) {
                     // A ticket adds a proof; a bad one takes none away.
                     environment.logger.warning("freshness ticket refused", metadata: ["why": "\(error.message)"])
                     ticketed.ticket = nil
-                    try await take(target, ticketed, blobs)
+                    try await take(target, ticketed, blobs, failure)
                 }
-                refused[target.app] = nil
+                (refused[target.app], held[target.app]) = (nil, nil)
                 (ticketed.ticket, isTicketUsed) = (nil, true)
+            } catch let error as AgentError where error.reason == .windowClosed {
+                continue
             } catch let error as any CodedError where Self.isFinal(error) {
-                refused[target.app] = (target.digest, error)
+                (refused[target.app], held[target.app]) = ((target.digest, error), nil)
             }
         }
         guard !isTicketUsed else { return }
@@ -123,17 +148,19 @@ actor ReleasePoll {
         }
     }
 
+    private func release(_ target: ReleaseTarget, _ end: HubEnd) async throws -> Release {
+        let document = Release.Blob(digest: target.digest, size: target.length)
+        return try Release(decoding: try await HubDocument(client: client, end: end).load(document))
+    }
+
     /// Sizes of the blobs that taking this release may need, asked for before, one by one.
     private func blobs(
-        of target: ReleaseTarget, _ end: @escaping @Sendable () async throws -> HubEnd
+        of target: ReleaseTarget, _ release: Release, _ end: @escaping @Sendable () async throws -> HubEnd
     ) async throws -> HubBlobs {
         let here = try await end()
         var sizes = [target.digest: target.length]
         let store = environment.store
         try store.prepare()
-        let document = Release.Blob(digest: target.digest, size: target.length)
-        let loader = HubDocument(client: client, end: here)
-        let release = try Release(decoding: try await loader.load(document))
         let deltas = release.deltas.map(\.blob)
         for blob in try store.missing(release.contentBlobs + deltas) where sizes[blob.digest] == nil {
             if let size = try await client.blobSize(blob.digest, here) { sizes[blob.digest] = size }
@@ -141,14 +168,18 @@ actor ReleasePoll {
         return HubBlobs(client: client, clock: environment.clock, end: end, sizes: sizes)
     }
 
-    private func take(_ target: ReleaseTarget, _ sources: TrustSources, _ blobs: HubBlobs) async throws {
+    private func take(
+        _ target: ReleaseTarget, _ sources: TrustSources, _ blobs: HubBlobs, _ failure: FetchFailure
+    ) async throws {
         let here = try await blobs.end()
         let loader = HubDocument(client: client, end: here)
         var sources = sources
         if try await environment.journal.trustState()?.director == nil { sources.director = nil }
         let source = ImportSource(
             trust: sources,
-            document: { _, digest, length in try await loader.load(Release.Blob(digest: digest, size: length)) },
+            document: { _, digest, length in
+                try await failure.watch { try await loader.load(Release.Blob(digest: digest, size: length)) }
+            },
             blobs: blobs)
         let logger = environment.logger
         try await environment.importer.importRelease(

@@ -154,29 +154,49 @@ import WireGuard
         let release = try world.release("1.0.0", ctr: 1)
         let content = Set(release.contentBlobs.map { "/\($0.digest.hex)" })
         try await world.hub.assign(release, to: id)
-        try await device.eventually("held back") {
-            try await device.status("lastError", "code")?.string == "agent.window-closed"
+        func isHeldBack() async throws -> Bool {
+            try await device.service.reasons().contains { $0.code == "agent.window-closed" && $0.isProgress }
         }
-        let fetched = await world.hub.requests.filter { request in
-            request.hasPrefix("GET ") && content.contains { request.hasSuffix($0) }
-        }
+        try await device.eventually("held back") { try await isHeldBack() }
+        let fetched = await world.hub.requests.filter { request in content.contains { request.hasSuffix($0) } }
         #expect(fetched.isEmpty)
         #expect(try await device.target() == nil)
+        // To wait is no failure: the polls keep to the hub's 30 s, and nothing is asked for but whether there is news.
+        try await settle(device)
+        var waits: Set<Int64> = []
+        try await device.eventually("polls go on") {
+            #expect(try await device.status("lastError") == nil)
+            if let wait = try await device.status("nextPollInSeconds")?.integer { waits.insert(wait) }
+            return await world.hub.requests.filter { $0 == "GET /v1/device/state" }.count > 5
+        }
+        #expect(waits.isSubset(of: [29, 30]), "\(waits)")
+        #expect(await world.hub.requests.filter { !Self.isIdle($0) }.isEmpty)
+        #expect(try await isHeldBack())
+        // The window opens, and the hub has no news.
         world.clock.jump(by: 13 * 3_600)
         try await device.eventually("1.0.0") { try await device.target() == "1.0.0" }
+        #expect(try await !isHeldBack())
         await device.stop()
     }
 
     @Test func aPollThatChangesNothingIsOneRequest() async throws {
         let (device, _) = try await world.enrolled()
+        try await settle(device)
+        await device.stop()
+    }
+
+    /// Waits for polls that ask for nothing but whether there is news.
+    private func settle(_ device: HubDevice) async throws {
         try await device.eventually("settled") {
             await world.hub.clearRequests()
             try await Task.sleep(for: .milliseconds(400))
             let seen = await world.hub.requests
-            let polls = seen.filter { $0 == "GET /v1/device/state" }.count
-            return polls >= 1 && seen.allSatisfy { $0.hasSuffix("/state") || $0.hasSuffix("/token") }
+            return seen.contains("GET /v1/device/state") && seen.allSatisfy(Self.isIdle)
         }
-        await device.stop()
+    }
+
+    private static func isIdle(_ request: String) -> Bool {
+        ["/state", "/token", "/reports"].contains { request.hasSuffix($0) }
     }
 
     @Test func theDeviceGoesOnWithoutItsHubAndComesBack() async throws {
@@ -204,6 +224,22 @@ import WireGuard
         try await world.hub.assign(newer, to: id)
         try await device.eventually("agreed") { try await device.service.reasons().isEmpty }
         #expect(try await device.target() == "3.0.0")
+        await device.stop()
+    }
+
+    /// In the middle of a poll as well as before it: what the verifier lacks is no fault of what the hub says.
+    @Test(arguments: ["timestamp.json", "snapshot.json", "targets.json", "1.0.0"])
+    func aHubThatGoesAwayInTheMiddleOfAPollIsAway(file: String) async throws {
+        let (device, id) = try await world.enrolled()
+        let release = try world.release("1.0.0", ctr: 1)
+        let document = try Digest.sha256(release.encoded()).hex
+        await world.hub.goAway(before: file == "1.0.0" ? document : file)
+        try await world.hub.assign(release, to: id)
+        try await device.eventually("noticed") { try await device.status("lastError") != nil }
+        #expect(try await device.status("lastError", "code")?.string == "hub-link.unreachable")
+        #expect(try await device.service.reasons().allSatisfy(\.isProgress))
+        await world.hub.goAway(before: nil)
+        try await device.eventually("1.0.0") { try await device.target() == "1.0.0" }
         await device.stop()
     }
 
@@ -267,6 +303,32 @@ import WireGuard
         try await device.start()
         try await world.hub.assign(world.release("1.0.0", ctr: 1), to: id)
         try await device.eventually("1.0.0") { try await device.target() == "1.0.0" }
+        await device.stop()
+    }
+
+    /// A hub forgets no key that it was offered, so a device that cannot use its next one must not make more and more.
+    @Test func aChangeOfKeysThatIsGivenUpIsTriedAgainWithTheSameKey() async throws {
+        let (device, id) = try await world.enrolled()
+        let known = try await world.hub.bindings()
+        await world.hub.turnDeaf(to: "hf1")
+        await world.hub.askForKey(true)
+        func staged() async throws -> TunnelKey? { try await world.hub.devices().first?.keys[.odd] }
+        try await device.eventually("given up") {
+            try await device.service.reasons().contains { $0.code == "wireguard.rotation" }
+        }
+        let next = try #require(try await staged())
+        #expect(world.links.names == ["hf0"], "the tunnel that does not answer is gone")
+        await world.hub.clearRequests()
+        try await device.eventually("tried again") {
+            await world.hub.requests.contains("POST /v1/device/keys")
+        }
+        #expect(try await staged() == next)
+        #expect(try await world.hub.bindings() == known + 1)
+        await world.hub.turnDeaf(to: nil)
+        try await device.eventually("changed") { try await device.status("tunnel", "rotations")?.integer == 1 }
+        let after = try #require(try await world.hub.devices().first { $0.id.text == id })
+        #expect(after.keys == [.odd: next])
+        #expect(try await world.hub.bindings() == known + 1)
         await device.stop()
     }
 

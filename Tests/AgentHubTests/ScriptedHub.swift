@@ -79,6 +79,8 @@ actor ScriptedHub {
 
     var weather = Weather.fair
     var asksForKey = false
+    private var deafTo: String?
+    private var awayFor: String?
     var labelsOverride: [String: String]?
     /// Bytes of blobs after which a download breaks once.
     var breakAfter: Int?
@@ -170,6 +172,10 @@ actor ScriptedHub {
     }
     func set(_ weather: Weather) { self.weather = weather }
     func askForKey(_ asks: Bool) { asksForKey = asks }
+    /// Answers nothing that is asked by a path with this end.
+    func goAway(before end: String?) { awayFor = end }
+    /// Hears nothing that comes by this interface.
+    func turnDeaf(to interface: String?) { deafTo = interface }
     func breakNextDownload(after bytes: Int) { breakAfter = bytes }
     func clearRequests() { requests = [] }
     func lie(with note: [UInt8]?) { auditNote = note }
@@ -183,6 +189,11 @@ actor ScriptedHub {
         try await store.list(.device, selector: .everything, after: nil, limit: 100).records.map {
             try Device(decoding: $0.body)
         }
+    }
+
+    /// How many public keys are bound.
+    func bindings() async throws -> Int {
+        try await store.list(.binding, selector: .everything, after: nil, limit: 100).records.count
     }
 
     /// Lists a release for one device.
@@ -210,6 +221,8 @@ actor ScriptedHub {
     private func answer(_ request: HubRequest, _ path: TunnelPath) async throws -> HubAnswer {
         let away = HubLinkError(.unreachable, "no answer")
         if case .away = weather { throw away }
+        if path.interface.text == deafTo { throw away }
+        if let awayFor, request.route.path.hasSuffix(awayFor) { throw away }
         // Cryptokey routing: what does not come by a peer's key from that peer's address is not heard.
         guard let plan = links.plan(path.interface), plan.address == path.source,
             plan.hubKey == (try key.derivePublicKey())

@@ -208,6 +208,38 @@ private struct TestDevice {
         await #expect(throws: HubError.self) { try await service.stageKey(old, for: deviceID) }
     }
 
+    @Test func aKeyThatWasStagedMakesWayForAnotherOnlyLater() async throws {
+        let (service, store) = try service()
+        let token = try await service.makeToken(TokenOptions(), by: "operator:ana")
+        guard
+            case .enrolled(let name, _, _) = try await service.redeem(
+                TestDevice().request(token), through: token.credential().id)
+        else {
+            Issue.record("not enrolled")
+            return
+        }
+        let id = try DeviceID(name)
+        let keys = try (0..<3).map { _ in try SecretKey.generatePrivate().derivePublicKey() }
+        func bindings() async throws -> Int {
+            try await store.list(.binding, selector: .everything, after: nil, limit: 99).records.count
+        }
+        _ = try await service.stageKey(keys[0], for: id)
+        let error = await #expect(throws: HubError.self) { try await service.stageKey(keys[1], for: id) }
+        #expect(error?.reason == .tooSoon)
+        #expect(try await bindings() == 3)
+        clock.advance(DeviceRules.stagingInterval)
+        let staged = try await service.stageKey(keys[1], for: id)
+        #expect(staged.keys[.odd] == TunnelKey(keys[1]))
+        #expect(try await service.peers().map(\.publicKey).contains(keys[0]) == false)
+        // The key that was never used stays bound: it is taken from nobody again.
+        clock.advance(DeviceRules.stagingInterval)
+        let spent = await #expect(throws: HubError.self) { try await service.stageKey(keys[0], for: id) }
+        #expect(spent?.reason == .deviceState)
+        // A hub whose clock was set back does not wait for years.
+        clock.advance(-86_400 * 4_000)
+        _ = try await service.stageKey(keys[2], for: id)
+    }
+
     /// The hub loses power at each durable operation; the device only ever repeats its request.
     @Test func aPowerCutAnywhereEnrolsTheDeviceExactlyOnce() async throws {
         for target in 1...8 {

@@ -103,9 +103,7 @@ public actor Importer {
         try check(pinned)
         if !retry { try await journal.refuseFailed(verified) }
         if unasked { try await journal.refuseUnasked(release, verified.digest) }
-        if unasked, let hold = reconciler.environment.gate.hold(.download, of: release) {
-            throw AgentError(.windowClosed, "\(pinned) is not fetched now: \(hold)", hint: hold.hint)
-        }
+        if unasked, let closed = closedWindow(of: pinned) { throw closed }
         try store.prepare()
         let taken = try await copy(pinned, from: source.blobs, progress: progress)
         try await journal.noteSupply(pinned, taken)
@@ -115,6 +113,15 @@ public actor Importer {
             logger.notice("release adopted", metadata: ["release": "\(pinned)"])
             progress(.adopted(release: pinned.description))
         case .unchanged: progress(.unchanged(release: pinned.description))
+        }
+    }
+
+    /// `agent.window-closed` while a window keeps this release from being fetched unasked; nil when it may be.
+    public nonisolated func closedWindow(of pinned: PinnedRelease) -> AgentError? {
+        reconciler.environment.gate.hold(.download, of: pinned.release).map {
+            AgentError(
+                .windowClosed, "\(pinned) is not fetched now: \($0)",
+                hint: "it is fetched when the window opens; what a person imports need not wait")
         }
     }
 

@@ -11,13 +11,14 @@ public actor KeyRotation {
     public struct Effects: Sendable {
         /// Returns once the state is durable.
         public var persist: @Sendable (RotationState) async throws -> Void
-        /// Makes and stores the slot's key if there is none.
+        /// Makes and stores the slot's key if there is none; one that was given up is used again.
         public var makeKey: @Sendable (Slot) async throws -> PublicKey
         /// Has the hub take the key for the slot. Idempotent at the hub.
         public var register: @Sendable (PublicKey, Slot) async throws -> Void
         public var bringUp: @Sendable (Slot) async throws -> Void
         /// One request through the slot; true when it was answered.
         public var probe: @Sendable (Slot) async -> Bool
+        /// Takes the slot's tunnel away, and its key too once the other slot is in use.
         public var retire: @Sendable (Slot) async throws -> Void
 
         public init(
@@ -103,7 +104,7 @@ public actor KeyRotation {
     private func run() async throws {
         let next = state.active.other
         if state.phase == .keyed || state.phase == .registered {
-            // Both again after a crash: an abandoned slot has lost its key, and the hub does not mind.
+            // Both again after a crash or a rotation that was given up: the key may be there, and the hub may know it.
             let key = try await effects.makeKey(next)
             try await effects.register(key, next)
             if state.phase == .keyed { try await enter(.registered) }

@@ -68,12 +68,19 @@ public enum DeviceRules {
         )
     }
 
+    /// Seconds that a staged key stays before another may take its place. Each that does leaves a binding behind for
+    /// ever, so a device that gives a change up offers the same key again, and a hostile one adds few.
+    public static let stagingInterval: Int64 = 3_600
+
     /// Takes a device's next WireGuard key into its free slot; both are peers until ``completeRotation``.
     ///
-    /// - Parameter binding: what the store has under this key. Any binding but this device's own staged key
-    ///   refuses it: a public key is never bound twice.
+    /// - Parameters:
+    ///   - binding: what the store has under this key. Any binding but this device's own staged key refuses it: a public
+    ///     key is never bound twice.
+    ///   - staged: what the store has under the key that is staged already.
+    /// - Throws: `hub.device-state`, and `hub.too-soon` for another key than the one staged a while ago.
     public static func stageKey(
-        _ key: WireGuard.PublicKey, for device: Device, binding: KeyBinding?, now: Timestamp
+        _ key: WireGuard.PublicKey, for device: Device, binding: KeyBinding?, staged: KeyBinding? = nil, now: Timestamp
     ) throws(HubError) -> (device: Device, binding: KeyBinding, event: AuditEvent)? {
         let free = device.slot.other
         guard device.state == .active else {
@@ -83,6 +90,10 @@ public enum DeviceRules {
             // Asked again after a lost answer.
             if binding.device == device.id, device.keys[free] == TunnelKey(key) { return nil }
             throw HubError(.deviceState, "device \(device.id)", "offers a WireGuard key that was bound before")
+        }
+        if let staged, device.keys[free] != nil, (0..<stagingInterval).contains(now - staged.boundAt) {
+            throw HubError(
+                .tooSoon, "device \(device.id)", "offered another key less than \(stagingInterval) s ago")
         }
         var changed = device
         changed.keys[free] = TunnelKey(key)

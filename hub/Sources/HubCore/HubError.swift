@@ -10,6 +10,8 @@ public struct HubError: CodedError, Equatable {
         case sealBroken = "seal-broken"
         case tokenOptions = "token-options"
         case deviceState = "device-state"
+        /// Right in itself, and to be asked again later.
+        case tooSoon = "too-soon"
         case addressSpace = "address-space"
         /// What the hub itself is in does not allow it now.
         case hubState = "hub-state"

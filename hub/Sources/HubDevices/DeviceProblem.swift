@@ -25,6 +25,10 @@ enum DeviceProblem {
         case let error as HubStoreError where error.exitStatus == .temporaryFailure:
             return Problem(
                 "busy", status: 503, title: "The hub is busy", detail: error.message, instance: id, retryAfter: 5)
+        case let error as HubError where error.reason == .tooSoon:
+            return Problem(
+                "too-soon", status: 429, title: "Not yet", detail: error.message, instance: id,
+                retryAfter: DeviceRules.stagingInterval)
         case let error as HubError where error.reason == .deviceState:
             return Problem(
                 "device-state", status: 403, title: "The device may not", detail: error.message, instance: id)

@@ -170,12 +170,13 @@ public struct EnrolmentService: Sendable {
     public func stageKey(_ key: WireGuard.PublicKey, for id: DeviceID) async throws -> Device {
         try await retrying {
             let (device, version) = try await device(id)
-            let binding = try await store.record(
-                KeyBinding.self, KeyBinding.recordID(.wireGuard, Hex.encode(key.bytes)))?.value
-            let now = clock.now()
-            guard let staged = try DeviceRules.stageKey(key, for: device, binding: binding, now: now) else {
-                return device
-            }
+            let (bound, present) = (
+                try await binding(key), try await binding(device.keys[device.slot.other]?.key)
+            )
+            guard
+                let staged = try DeviceRules.stageKey(
+                    key, for: device, binding: bound, staged: present, now: clock.now())
+            else { return device }
             try await store.commit(
                 Commit(
                     [
@@ -183,6 +184,12 @@ public struct EnrolmentService: Sendable {
                     ], events: [staged.event]))
             return staged.device
         }
+    }
+
+    private func binding(_ key: WireGuard.PublicKey?) async throws -> KeyBinding? {
+        guard let key else { return nil }
+        return try await store.record(
+            KeyBinding.self, KeyBinding.recordID(.wireGuard, Hex.encode(key.bytes)))?.value
     }
 
     /// Removes a device's record. Its key bindings and its token's use stay: neither is good for anything again.
