@@ -68,13 +68,44 @@ struct HubOperatorCommand: AsyncParsableCommand {
 
     struct Scopes: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Give an account these scopes and no others.",
-            discussion: "Example: holdfast hub operator scopes ci --scope releases:publish")
+            abstract: "Change an account's scopes: exactly these, or some more and some less.",
+            discussion: """
+                --add and --remove change what the account has, and nothing when somebody else changes it meanwhile. A scope
+                that nobody holds yet, being new since an update of the hub, is given on its own machine: holdfast-hub scopes.
+
+                Example: holdfast hub operator scopes ci --add hub:read --remove releases:publish
+                """)
         @OptionGroup var target: Target
-        @Option(help: ArgumentHelp("A right of the account; may be given again.", valueName: "scope"))
+        @Option(help: ArgumentHelp("A right of the account, which then has no other; may be given again.", valueName: "scope"))
         var scope: [String] = []
+        @Option(help: ArgumentHelp("A right to give besides; may be given again.", valueName: "scope"))
+        var add: [String] = []
+        @Option(help: ArgumentHelp("A right to take away; may be given again.", valueName: "scope"))
+        var remove: [String] = []
+
+        func validate() throws {
+            guard scope.isEmpty || (add.isEmpty && remove.isEmpty) else {
+                throw ValidationError("give --scope, or --add and --remove")
+            }
+            guard Set(add).isDisjoint(with: remove) else {
+                throw ValidationError("a scope cannot be given and taken away at once")
+            }
+        }
+
         func run() async throws {
-            try await target.send(.PATCH, target.path, ["scopes": .array(scope.map { .string($0) })])
+            guard !add.isEmpty || !remove.isEmpty else {
+                return try await target.send(.PATCH, target.path, ["scopes": .array(scope.map { .string($0) })])
+            }
+            let item = try await target.hub.withClient { client in
+                let present = try await client.send(.GET, target.path)
+                let scopes = Set((present["scopes"]?.array ?? []).compactMap(\.string)).union(add).subtracting(remove)
+                return try await client.send(
+                    .PATCH, target.path,
+                    .init(
+                        body: ["scopes": .array(scopes.sorted().map { .string($0) })],
+                        headers: [("If-Match", "\"v\(present["version"]?.integer ?? 0)\"")]))
+            }
+            target.hub.console.result(item) { HubText.lines(item) }
         }
     }
 

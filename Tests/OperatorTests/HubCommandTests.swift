@@ -9,9 +9,9 @@ import Testing
 /// `holdfast hub` with a real hub in a network namespace of its own.
 @Suite struct HubCommandTests {
     private static let canRun =
-        geteuid() == 0 && ["unshare", "ip", "wireguard-go", "jq"].allSatisfy(Tool.isInstalled)
+        geteuid() == 0 && ["unshare", "ip", "wireguard-go", "jq", "python3"].allSatisfy(Tool.isInstalled)
 
-    @Test(.enabled(if: canRun, "needs root, iproute2, wireguard-go and jq: tools/setup"))
+    @Test(.enabled(if: canRun, "needs root, iproute2, wireguard-go, jq and python3: tools/setup"))
     func anOperatorDoesADaysWork() async throws {
         let bench = try Bench()
         try await bench.prepare()
@@ -35,6 +35,8 @@ import Testing
         hub() { holdfast hub "$@"; }
         refused() { local code=$1 status; shift; set +e; hub "$@" >out 2>err; status=$?; set -e
             grep -q "\\\\[$code\\\\]" err || { echo "hub $*: status $status, not $code"; cat out err; exit 1; }; }
+        fails() { local code=$1; shift; if holdfast-hub "$@" >out 2>err; then echo "holdfast-hub $*: done"; exit 1; fi
+            grep -q "\\\\[$code\\\\]" err || { echo "holdfast-hub $*: not $code"; cat out err; exit 1; }; }
         echo "a long pass phrase" >password && chmod 600 password
         holdfast-hub init --config hub.json --name localhost --endpoint 127.0.0.1:51820 \\
             --release-root repo/metadata/1.root.json --state "$WORK/hub" --password-file password >/dev/null
@@ -93,16 +95,31 @@ import Testing
         hub operator password ci --passphrase-file other >/dev/null
         hub operator scopes ci --scope devices:read --output json | jq -e '.scopes == ["devices:read"]' >/dev/null
         hub operator show ci | grep -q devices:read
+        hub operator scopes ci --add hub:read --add events:read --remove devices:read --output json |
+            jq -e '.scopes == ["events:read", "hub:read"]' >/dev/null
+        refused cli.usage operator scopes ci --add hub:read --remove hub:read
         refused hub.conflict operator lock admin
         hub token revoke "$(hub tokens --output json | jq -r '.[0].id')" >/dev/null
         hub fleet delete canary >/dev/null
         hub logout >/dev/null
         refused hub-client.session devices
-        ! grep -q "pass phrase" hub.log
+        if grep "pass phrase" hub.log; then exit 1; fi
         refuses_while_it_runs=0; holdfast-hub password admin --config hub.json 2>err || refuses_while_it_runs=$?
         [ "$refuses_while_it_runs" = 75 ]
         kill -TERM $server && wait $server
         holdfast-hub password admin --config hub.json --password-file other >/dev/null
+        # An account from before a scope was known: nobody could give it, but the hub's own machine can.
+        holdfast-hub scopes ci --config hub.json --all --output json | jq -e '.scopes | length > 15' >/dev/null
+        holdfast-hub scopes ci --config hub.json --remove operators:write | grep -q ' operators:read'
+        fails hub-server.last-operator scopes admin --config hub.json --remove operators:write
+        fails hub-server.no-operator scopes nobody --config hub.json --all
+        fails cli.usage scopes ci --config hub.json --add devices:fly
+        fails cli.usage scopes ci --config hub.json
+        # How old the hub's key is, is kept: the schedule counts from it.
+        python3 -c 'import sqlite3, sys; sys.exit(sqlite3.connect("hub/hub.db").execute(
+            "SELECT count(*) FROM record WHERE kind = ?", ("hub-ends",)).fetchone()[0] != 1)'
+        python3 -c 'import sqlite3, sys; sys.exit(sum(b"operator.scopes-changed" in row[0] and b"\\"hub\\"" in row[0] for row in
+            sqlite3.connect("hub/hub.db").execute("SELECT body FROM event")) < 2)'
         echo "all done"
 
         """

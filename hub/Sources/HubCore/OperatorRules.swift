@@ -42,10 +42,17 @@ public enum OperatorRules {
     ) throws(HubError) -> Change? {
         guard scopes != account.scopes else { return nil }
         try caller.require(scopes.union(account.scopes), of: account.id)
+        return setScopes(scopes, of: account, actor: caller.actor, now: now)
+    }
+
+    /// On the hub's own machine, where all rights are: also those that a hub knows since an update and nobody holds yet.
+    public static func setScopes(
+        _ scopes: Set<OperatorScope>, of account: OperatorAccount, actor: String, now: Timestamp
+    ) -> Change {
         var changed = account
         changed.scopes = scopes
         changed.generation += 1
-        return (changed, event(.operatorScopesChanged, account, caller.actor, now, ["scopes": Self.text(scopes)]))
+        return (changed, event(.operatorScopesChanged, account, actor, now, ["scopes": text(scopes)]))
     }
 
     /// Ends the account's tokens and takes no more logins, or takes them again. Whoever may write accounts may lock any.

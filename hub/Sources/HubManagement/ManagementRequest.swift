@@ -99,9 +99,9 @@ public struct ManagementRequest: Sendable {
 
     // MARK: Preconditions
 
-    /// The version that the caller has seen, of `If-Match`; nil without the field.
+    /// The version that the caller has seen, of `If-Match`; nil without the field, and for `*`, which any version is.
     func expectedVersion() throws(Problem) -> Int64? {
-        guard let field = request.headers.first(name: "If-Match") else { return nil }
+        guard let field = request.headers.first(name: "If-Match"), field != "*" else { return nil }
         guard field.hasPrefix("\"v"), field.hasSuffix("\""), field.utf8.count > 3,
             let version = Int64(field.dropFirst(2).dropLast())
         else { throw .precondition }

@@ -11,6 +11,8 @@ public struct HubServerError: CodedError, Equatable {
         case listen
         case tunnel
         case noOperator = "no-operator"
+        /// The last account that may change accounts stays one.
+        case lastOperator = "last-operator"
     }
     public var reason: Reason
     public var message: String
@@ -29,6 +31,7 @@ public struct HubServerError: CodedError, Equatable {
         case .notInitialised, .noOperator: .noInput
         case .alreadyRunning: .temporaryFailure
         case .invalid, .certificate: .configuration
+        case .lastOperator: .dataError
         case .listen, .tunnel: .unavailable
         }
     }

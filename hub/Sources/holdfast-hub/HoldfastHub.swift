@@ -15,5 +15,5 @@ struct RootCommand: AsyncParsableCommand {
             they keep running without one.
             Exit codes are those of sysexits.h; the README lists them.
             """,
-        subcommands: [InitCommand.self, ServeCommand.self, ConfigCommand.self, PasswordCommand.self])
+        subcommands: [InitCommand.self, ServeCommand.self, ConfigCommand.self, PasswordCommand.self, ScopesCommand.self])
 }
