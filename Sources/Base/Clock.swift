@@ -83,6 +83,13 @@ public struct SystemClock: Sendable {
         self.sleep = sleep
     }
 
+    /// The same with a wall clock that goes wrong by so many seconds.
+    public func ahead(by seconds: Int64) -> SystemClock {
+        var clock = self
+        clock.now = { now() + seconds }
+        return clock
+    }
+
     public static let live = SystemClock(
         now: {
             var time = timespec()

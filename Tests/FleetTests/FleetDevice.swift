@@ -9,14 +9,11 @@ import Testing
 final class FleetDevice: Sendable {
     let lab: FleetLab
     let number: Int
-    /// As faketime(1) takes it; nil for the true one.
-    let clock: String?
     private let process = Mutex<ChildProcess?>(nil)
 
-    init(lab: FleetLab, number: Int, clock: String?) {
+    init(lab: FleetLab, number: Int) {
         self.lab = lab
         self.number = number
-        self.clock = clock
     }
 
     var host: String { "d\(number)" }
@@ -36,14 +33,12 @@ final class FleetDevice: Sendable {
         try FileSystem().replace(path("agent.json"), with: try config.serialized(.pretty), op: "test")
     }
 
-    /// - Parameter fault: `kill@12` ends the process at its thirteenth durable operation.
-    func start(fault: String? = nil) async throws {
+    /// - Parameter wall: seconds since 1970 that the agent's wall clock begins with; nil for the true time.
+    func start(wall: Int64? = nil) async throws {
         let child = try ChildProcess(
-            lab.enter(host) + (clock.map { ["faketime", "--exclude-monotonic", "-f", $0] } ?? [])
-                + [FleetLab.program("holdfast-agent"), "run", "--config", path("agent.json")],
-            environment: fault.map { ["HOLDFAST_FAULT": $0] } ?? [:])
+            lab.enter(host) + [FleetLab.program("holdfast-agent"), "run", "--config", path("agent.json")],
+            environment: wall.map { ["HOLDFAST_FAULT": "wall=\($0)@0"] } ?? [:])
         process.withLock { $0 = child }
-        guard fault == nil else { return }
         try await eventually("agent \(number) answers") {
             if let status = child.poll() {
                 throw Command.Failed(description: "agent \(self.number) ended with \(status): \(child.errorOutput())")

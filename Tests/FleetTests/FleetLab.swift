@@ -11,15 +11,17 @@ actor FleetLab {
     /// Root, the tools, and a tun device; elsewhere the tests are skipped and say so.
     static let isPossible =
         geteuid() == 0 && access("/dev/net/tun", R_OK | W_OK) == 0
-        && ["ip", "nsenter", "wireguard-go", "wg", "faketime", "iptables", "python3"].allSatisfy(Tool.isInstalled)
+        && ["ip", "nsenter", "wireguard-go", "wg", "iptables", "python3"].allSatisfy(Tool.isInstalled)
     static let reason: Comment =
-        "needs root, /dev/net/tun, iproute2, iptables, wireguard-go, wireguard-tools, faketime and python3: tools/setup"
+        "needs root, /dev/net/tun, iproute2, iptables, wireguard-go, wireguard-tools and python3: tools/setup"
 
     /// The lab of the suite that runs.
     @TaskLocal static var current: FleetLab?
 
     static let hubAddress = "10.213.7.1"
     static let releaseBytes = 6 << 20
+    /// After which the hub's key and the devices' are old.
+    static let keyDays: Int64 = 90
     private static let password = "a password for a lab"
 
     nonisolated let folder: TemporaryDirectory
@@ -93,6 +95,8 @@ actor FleetLab {
         config["stateDirectory"] = .string(hubState)
         set("tunnel", "interface", .string(interface))
         set("tunnel", "endpointHost", .string(Self.hubAddress))
+        set("tunnel", "hubKeyRotationDays", .integer(Self.keyDays))
+        set("tunnel", "keyRotationDays", .integer(Self.keyDays))
         set("device", "pollSeconds", 2)
         set("device", "updatingPollSeconds", 1)
         // Slow enough that a test can step between, fast enough that all else is quick.
@@ -128,11 +132,11 @@ actor FleetLab {
 
     // MARK: The hub
 
-    /// - Parameter clock: as faketime(1) takes it; nil for the true one.
-    func startHub(clock: String? = nil) async throws {
+    /// - Parameter ahead: seconds by which the hub's wall clock is ahead of the true time.
+    func startHub(ahead: Int64 = 0) async throws {
         let process = try ChildProcess(
-            enter("hub") + (clock.map { ["faketime", "--exclude-monotonic", "-f", $0] } ?? [])
-                + [Self.program("holdfast-hub"), "serve", "--config", path("hub.json")])
+            enter("hub") + [Self.program("holdfast-hub"), "serve", "--config", path("hub.json")],
+            environment: ahead == 0 ? [:] : ["HOLDFAST_CLOCK_AHEAD": String(ahead)])
         hubProcess = process
         let address = "127.0.0.1"
         try await eventually("the hub answers") {
@@ -207,15 +211,15 @@ actor FleetLab {
     // MARK: Devices
 
     /// A blank device on the cable, its agent running.
-    func device(clock: String? = nil, tokenFile: String? = nil) async throws -> FleetDevice {
+    func device(wall: Int64? = nil, tokenFile: String? = nil) async throws -> FleetDevice {
         let number = devices.count + 1
-        let device = FleetDevice(lab: self, number: number, clock: clock)
+        let device = FleetDevice(lab: self, number: number)
         devices.append(device)
         try await ip("netns add \(namespace(device.host))")
         try await ip("-n \(namespace(device.host)) link set lo up")
         try await plug(device.host, "10.213.7.\(10 + number)", port: "port\(number)")
         try await device.configure(tokenFile: tokenFile ?? device.path("boot.token"))
-        try await device.start()
+        try await device.start(wall: wall)
         return device
     }
 

@@ -150,6 +150,35 @@ struct FleetTests {
         #expect(Set(events).count == events.count, "an event counts twice")
     }
 
+    /// 1970 and 2046; nobody vouches for either.
+    @Test(arguments: [0, 2_400_000_000])
+    func aDeviceWithAWrongClockJoinsUpdatesAndReports(wall: Int64) async throws {
+        let device = try await lab.device(wall: wall)
+        let result = try await device.enrol(try await lab.token())
+        try #require(result.status == 0, "\(result.errorOutput)\n\(device.log)")
+        try await device.polled()
+        let status = try await device.hubStatus()
+        let year = Timestamp(seconds: wall).description.prefix(4)
+        #expect(status["lastPoll"]?.string?.hasPrefix(year) == true, "the clock is wrong for the agent")
+        let id = try #require(status["device"]?.string)
+        for version in ["1.0.0", "3.0.0"] {
+            try await lab.hub("assign", "shop/\(version)", "--device", id)
+            try await eventually(version) { try await device.target() == version }
+        }
+        try await eventually("all is acknowledged") {
+            let reports = try await device.hubStatus()["reports"]
+            return reports?["unacknowledged"]?.integer == 0 && reports?["waiting"]?.integer == 0
+        }
+        // The clock is set right: a key of 1970 is old, and is changed on the device's own schedule.
+        try await device.stop()
+        try await device.start()
+        try await device.polled()
+        try await eventually("the key is as old as it may be") {
+            try await device.hubStatus()["tunnel"]?["rotations"]?.integer == (wall == 0 ? 1 : 0)
+        }
+        #expect(try await device.target() == "3.0.0")
+    }
+
     // MARK: Strangers
 
     @Test func aHubWithAnotherKeyHearsNothing() async throws {
@@ -263,5 +292,36 @@ struct FleetTests {
         #expect(try three.hubKey() == new)
         let kinds = try await lab.events().compactMap { $0["kind"]?.string }
         #expect(kinds.contains("hub.key-announced") && kinds.contains("hub.key-retired"))
+    }
+
+    @Test func keysAreChangedOnScheduleAndTheDeviceComesAlong() async throws {
+        let (device, id) = try await member()
+        // Devices of other tests that will never follow would hold the hub's last key up.
+        for other in try await lab.deviceIDs() where other != id {
+            let state = try await lab.hub("device", "show", other)["state"]?.string
+            if state == "active" { try await lab.hub("device", "revoke", other) }
+        }
+        let (own, hubs) = (try device.publicKeys(), try device.hubKey())
+        // The hub is down while its keys and the device's grow old. It changes its own and asks for the device's.
+        let later = (FleetLab.keyDays + 1) * 86_400
+        try await lab.stopHub()
+        try await lab.startHub(ahead: later)
+        try await lab.login()
+        try await eventually("both keys are changed") {
+            try await device.hubStatus()["tunnel"]?["rotations"]?.integer == 1
+        }
+        try await device.polled()
+        #expect(try device.hubKey() != hubs)
+        #expect(try Set(device.publicKeys()).isDisjoint(with: own))
+        #expect(try await lab.hub("key")["behind"]?.array == [])
+        // Two hours later nobody needs the last key any more.
+        try await lab.stopHub()
+        try await lab.startHub(ahead: later + 7_200)
+        try await lab.login()
+        try await eventually("the last key is retired") { try await lab.hub("key")["ends"]?.array?.count == 1 }
+        try await device.polled()
+        let hubsOrders = Set(
+            try await lab.events().filter { $0["actor"]?.string == "hub" }.compactMap { $0["kind"]?.string })
+        #expect(hubsOrders.isSuperset(of: ["hub.key-announced", "hub.key-retired", "device.rotation-asked"]))
     }
 }

@@ -76,7 +76,9 @@ actor HubEndKeeper {
     /// Raises every end, has each listen, and tells what devices are told.
     func start(_ listen: @escaping Listen) async throws {
         self.listen = listen
-        let (ends, _) = try await Self.read(store, keys, now: clock.now())
+        let (ends, version) = try await Self.read(store, keys, now: clock.now())
+        // From here on the age of a first key is known, or a schedule would never find it old.
+        if version == nil { try await store.commit(Commit([.put(ends, expecting: .absent)])) }
         for end in ends.ends { try await raise(end.slot) }
         if ends.sequence > 0, ends.retiring == nil, let slot = ends.current?.slot.other {
             // What a retirement that was cut short has left.

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Base
 import CLISupport
+import Glibc
 import HubServer
 import Logging
 import ServiceSupport
@@ -18,9 +19,19 @@ struct ServeCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Configuration file; see holdfast-hub config schema.", valueName: "file"))
     var config: String
 
+    /// A debug build's wall clock goes wrong by `HOLDFAST_CLOCK_AHEAD` seconds, so that tests see what is due in months.
+    private static var clock: SystemClock {
+        #if DEBUG
+            let ahead = getenv("HOLDFAST_CLOCK_AHEAD").flatMap { Int64(String(cString: $0)) }
+            return SystemClock.live.ahead(by: ahead ?? 0)
+        #else
+            return .live
+        #endif
+    }
+
     func run() async throws {
         let config = try HubConfig.read(config)
-        let clock = SystemClock.live
+        let clock = Self.clock
         let logger = Logger(label: "holdfast-hub") { _ in JSONLogHandler(level: .init(config.logLevel), clock: clock) }
         let manager = ServiceManager.live
         let hub = HubProcess(config: config, clock: clock, logger: logger)
