@@ -30,6 +30,7 @@ final class ApplySession {
     private var basePosition: Int64 = 0
     private var predicted: PredictedFile?
     private let targets = TargetMemory()
+    private var packedWork = PackedWork()
 
     init(
         file: ReadableFile, header: DeltaHeader, base: any BaseSource, hasher: consuming SHA256Hasher,
@@ -72,6 +73,7 @@ final class ApplySession {
         }
         differences.beginChapter()
         targets.forget()
+        packedWork = PackedWork()
         chapterLeft = chapter.outputLength
         while chapterLeft > 0 { try advance() }
         for (stream, kind) in zip(streams, DeltaFormat.Stream.allCases) {
@@ -131,6 +133,7 @@ final class ApplySession {
     private func producePacked() throws(DeltaError) {
         let member = try PackedMember(
             control: control, room: chapterLeft, position: basePosition, baseSize: baseSize)
+        try packedWork.spend(member.fixedWork)
         let content = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: Int(member.contentLength))
         defer { content.deallocate() }
         var source: [UInt8] = []
@@ -143,7 +146,7 @@ final class ApplySession {
         if let packed = member.base { basePosition = packed.offset + packed.length }
         if !skipping {
             let bytes = UnsafeBufferPointer(content)
-            try DeflateWriter.write(bytes, recipe: member.recipe, length: Int(member.length)) {
+            try DeflateWriter.write(bytes, recipe: member.recipe, length: Int(member.length), work: &packedWork) {
                 (stream) throws(DeltaError) in try append(stream)
             }
             if member.hasTrailer {
@@ -214,13 +217,18 @@ final class ApplySession {
         if skipping {
             try differences.skip(count)
         } else {
-            let target = try room(count)
-            try base.read(into: UnsafeMutableRawBufferPointer(start: target, count: count), at: basePosition)
-            _ = try differences.add(to: target, count: count)
-            filled += count
+            try copyBase(count, at: basePosition)
         }
         basePosition += Int64(count)
         didProduce(count)
+    }
+
+    /// Base bytes, corrected.
+    private func copyBase(_ count: Int, at offset: Int64) throws(DeltaError) {
+        let target = try room(count)
+        try base.read(into: UnsafeMutableRawBufferPointer(start: target, count: count), at: offset)
+        _ = try differences.add(to: target, count: count)
+        filled += count
     }
 
     private func produceLiteral(_ count: Int) throws(DeltaError) {
@@ -262,15 +270,19 @@ final class ApplySession {
         guard let mode = ReferencePredictor.Mode(rawValue: try modes.byte()) else {
             throw DeltaError(.malformed, "a block has an unknown prediction")
         }
+        let start = file.baseStart + file.basePosition
         if skipping {
             try differences.skip(count)
+        } else if mode == .none {
+            // Nothing is predicted, so nothing can be learnt.
+            try copyBase(count, at: start)
         } else {
             let context = DeltaFormat.blockContext
             let before = Int(min(Int64(context), file.basePosition))
             for index in 0..<context { block[index] = 0 }
             try base.read(
                 into: UnsafeMutableRawBufferPointer(start: block + context - before, count: before + count),
-                at: file.baseStart + file.basePosition - Int64(before))
+                at: start - Int64(before))
             let bytes = block + context
             file.predictor.predict(
                 bytes, count: count, baseOffset: file.basePosition, newOffset: file.produced, mode: mode)

@@ -9,6 +9,9 @@ package struct DeflateWriter: ~Copyable {
     private let content: UnsafeBufferPointer<UInt8>
     /// Bytes that the stream must not exceed.
     private let limit: Int
+    /// Positions that the search may look at.
+    private let lookLimit: Int
+    private var looks = 0
     private var output: UnsafeMutableRawPointer
     private var capacity: Int
     private var written = 0
@@ -17,20 +20,23 @@ package struct DeflateWriter: ~Copyable {
     /// The symbols of the block under way: length, and below it 16 bits of distance.
     private let tokens: UnsafeMutablePointer<UInt32>
 
-    /// Hands the stream to `use`; an error when the recipe does not fit the content or the stream has not `length` bytes.
+    /// Hands the stream to `use`; an error when the recipe does not fit the content, the stream has not `length` bytes, or
+    /// finding it takes more than `work` is good for.
     package static func write<Result>(
-        _ content: UnsafeBufferPointer<UInt8>, recipe: DeflateRecipe, length: Int,
+        _ content: UnsafeBufferPointer<UInt8>, recipe: DeflateRecipe, length: Int, work: inout PackedWork,
         use: (UnsafeRawBufferPointer) throws(DeltaError) -> Result
     ) throws(DeltaError) -> Result {
-        var writer = DeflateWriter(content, recipe, length)
+        var writer = DeflateWriter(content, recipe, length, lookLimit: work.left)
         try writer.run()
+        try work.spend(writer.looks)
         guard writer.written == length else {
             throw DeltaError(.malformed, "a packed member has \(writer.written) bytes, not \(length)")
         }
         return try use(UnsafeRawBufferPointer(start: writer.output, count: length))
     }
 
-    private init(_ content: UnsafeBufferPointer<UInt8>, _ recipe: DeflateRecipe, _ limit: Int) {
+    private init(_ content: UnsafeBufferPointer<UInt8>, _ recipe: DeflateRecipe, _ limit: Int, lookLimit: Int) {
+        self.lookLimit = lookLimit
         self.content = content
         self.recipe = recipe
         self.limit = limit
@@ -59,6 +65,9 @@ package struct DeflateWriter: ~Copyable {
             for index in 0..<block.symbols {
                 guard !parser.isAtEnd else { throw DeltaError(.malformed, "a packed member's blocks go beyond it") }
                 var token = parser.predict()
+                guard parser.looks <= lookLimit else {
+                    throw DeltaError(.limit, "a packed member takes more work than its chapter may")
+                }
                 if nextException == symbol {
                     token = exceptions.removeFirst().token
                     nextException = exceptions.first?.symbol ?? Int.max
@@ -74,6 +83,7 @@ package struct DeflateWriter: ~Copyable {
             guard written <= limit else { throw DeltaError(.malformed, "a packed member becomes too long") }
         }
         guard parser.isAtEnd else { throw DeltaError(.malformed, "a packed member's blocks end early") }
+        looks = parser.looks
         while bitCount > 0 {
             output.storeBytes(of: UInt8(truncatingIfNeeded: bits), toByteOffset: written, as: UInt8.self)
             written += 1

@@ -3,6 +3,7 @@ import Base
 /// Applies a delta into a file, going on where an interrupted run stopped.
 ///
 /// The result grows as `<path>.partial` and gets its name only when it has the diffID and is on stable storage.
+/// A run that fails leaves that file for the next one only if it holds a whole chapter.
 public struct DeltaFileOutput: Sendable {
     public let path: String
     private let fileSystem: FileSystem
@@ -38,16 +39,23 @@ public struct DeltaFileOutput: Sendable {
             try file.truncate(to: kept)
             return file
         }
-        try delta.run(
-            base: base, resumption: resumption,
-            sink: DeltaApply.Sink(
-                write: { (bytes) throws(DeltaError) in
-                    try DeltaError.wrap { () throws(FileSystemError) in try file.write(bytes) }
-                },
-                chapterDone: { (end) throws(DeltaError) in
-                    if syncs { try DeltaError.wrap { () throws(FileSystemError) in try file.sync() } }
-                    progress(end)
-                }))
+        var whole = kept
+        do {
+            try delta.run(
+                base: base, resumption: resumption,
+                sink: DeltaApply.Sink(
+                    write: { (bytes) throws(DeltaError) in
+                        try DeltaError.wrap { () throws(FileSystemError) in try file.write(bytes) }
+                    },
+                    chapterDone: { (end) throws(DeltaError) in
+                        if syncs { try DeltaError.wrap { () throws(FileSystemError) in try file.sync() } }
+                        whole = end
+                        progress(end)
+                    }))
+        } catch {
+            if whole == 0 { try? fileSystem.unlink(partialPath, op: "delta.output") }
+            throw error
+        }
         let path = path
         try DeltaError.wrap { () throws(FileSystemError) in
             try file.sync()

@@ -22,6 +22,12 @@ package struct PackedMember {
     let base: Base?
     let recipe: DeflateRecipe
 
+    /// The work that is known before the search.
+    var fixedWork: Int {
+        PackedWork.fixed(
+            content: Int(contentLength), base: Int(base?.contentLength ?? 0), blocks: recipe.blocks.count)
+    }
+
     var outputLength: Int64 { length + (hasTrailer ? Self.trailerBytes : 0) }
 
     /// `room` is the output still to come in the chapter.

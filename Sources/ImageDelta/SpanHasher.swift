@@ -40,6 +40,14 @@ public struct SpanHasher: ~Copyable {
     /// The digest of a last, shorter span; nil when there is none.
     public mutating func finish() -> [UInt8]? { filled > 0 ? digest() : nil }
 
+    /// XXH64 of some bytes.
+    package static func hash(_ bytes: UnsafeRawBufferPointer) -> UInt64 {
+        var hasher = SpanHasher(length: .max)
+        hasher.take(bytes)
+        hasher.filled = Int64(bytes.count)
+        return hasher.hash()
+    }
+
     private mutating func take(_ bytes: UnsafeRawBufferPointer) {
         var rest = bytes[...]
         if !pending.isEmpty {
@@ -79,6 +87,13 @@ public struct SpanHasher: ~Copyable {
     }
 
     private mutating func digest() -> [UInt8] {
+        let hash = hash()
+        (lanes, filled) = (Self.start, 0)
+        pending.removeAll(keepingCapacity: true)
+        return (0..<8).map { UInt8(truncatingIfNeeded: hash >> (56 - 8 * $0)) }
+    }
+
+    private borrowing func hash() -> UInt64 {
         var hash = Self.prime5
         if filled >= Int64(Self.laneBytes) {
             hash =
@@ -104,9 +119,6 @@ public struct SpanHasher: ~Copyable {
         for byte in rest { hash = Self.rotate(hash ^ (UInt64(byte) &* Self.prime5), 11) &* Self.prime1 }
         hash = (hash ^ hash >> 33) &* Self.prime2
         hash = (hash ^ hash >> 29) &* Self.prime3
-        hash ^= hash >> 32
-        (lanes, filled) = (Self.start, 0)
-        pending.removeAll(keepingCapacity: true)
-        return (0..<8).map { UInt8(truncatingIfNeeded: hash >> (56 - 8 * $0)) }
+        return hash ^ hash >> 32
     }
 }

@@ -15,6 +15,10 @@ final class AnchorIndex {
     /// Slots of eight bytes each.
     private static let largestTableBits = 24
     private static let empty = UInt32.max
+    /// Bytes of a file that are scanned before its pages are counted again.
+    private static let pieceBytes = 1 << 20
+    /// The upper halves of the gear's words.
+    private static let gear: [UInt32] = Gear.table.map { UInt32(truncatingIfNeeded: $0 >> 32) }
 
     private let space: BaseSpace
     private let table: UnsafeMutablePointer<Slot>
@@ -22,9 +26,10 @@ final class AnchorIndex {
     /// An anchor is kept when this many top bits of its hash are zero.
     private let sampleBits: UInt32
 
-    init(_ space: BaseSpace) {
+    init(_ space: BaseSpace, effort: Effort) {
         self.space = space
-        var sampleBits: UInt32 = 4
+        // Each anchor is a look at a table far larger than any cache, which is what most of the time goes into.
+        var sampleBits: UInt32 = effort.sortsSuffixes ? 4 : 6
         while space.size >> Int64(sampleBits) > 1 << Int64(Self.largestTableBits - 1) { sampleBits += 1 }
         var bits = 12
         while bits < Self.largestTableBits, 1 << Int64(bits) < (space.size >> Int64(sampleBits)) * 2 { bits += 1 }
@@ -43,27 +48,46 @@ final class AnchorIndex {
     }
 
     @inline(__always)
-    private func isSampled(_ hash: UInt32) -> Bool { hash >> (32 - sampleBits) == 0 }
+    private func isSampled(_ hash: UInt32) -> Bool { hash < 1 << (32 - sampleBits) }
 
     private func index(_ file: MappedFile, start: Int64) {
-        guard let bytes = file.bytes.assumingMemoryBound(to: UInt8.self).baseAddress else { return }
         // Positions are kept in 32 bits: of a base above 4 GiB the rest is reached by member matches only.
         let count = Int(max(0, min(Int64(file.count), Int64(Self.empty) - start)))
         var hash: UInt32 = 0
         var last: UInt32 = 0
-        Gear.table.withUnsafeBufferPointer { gear in
-            for at in 0..<count {
-                // Counts the pages as they are read.
-                if at & (1 << 20 - 1) == 0 { _ = file.slice(Int64(at), Int64(min(1 << 20, count - at))) }
-                hash = (hash << 1) &+ UInt32(truncatingIfNeeded: gear[Int(bytes[at])] >> 32)
-                guard at >= Self.anchorBytes - 1, isSampled(hash), hash != last else { continue }
+        for from in stride(from: 0, to: count, by: Self.pieceBytes) {
+            let piece = file.slice(Int64(from), Int64(min(Self.pieceBytes, count - from)))
+            // The first anchors of a file would have bytes of nothing in their hash.
+            let first = max(0, Self.anchorBytes - 1 - from)
+            scan(piece, &hash) { at, hash in
+                guard at >= first, hash != last else { return }
                 last = hash
                 let place = slot(hash)
                 if table[place].position == Self.empty {
-                    table[place] = Slot(tag: hash, position: UInt32(Int64(at) + start))
+                    table[place] = Slot(tag: hash, position: UInt32(Int64(from + at) + start))
                 }
             }
         }
+    }
+
+    /// Rolls the hash over some bytes and tells of every place where it is sampled. All bytes of the base come
+    /// through here, so the loop has nothing in it that is not needed.
+    @inline(__always)
+    private func scan(_ bytes: UnsafeBufferPointer<UInt8>, _ hash: inout UInt32, _ found: (Int, UInt32) -> Void) {
+        guard let start = bytes.baseAddress else { return }
+        let limit: UInt32 = 1 << (32 - sampleBits)
+        let count = bytes.count
+        var rolling = hash
+        Self.gear.withUnsafeBufferPointer { gear in
+            guard let gear = gear.baseAddress else { return }
+            var at = 0
+            while at < count {
+                rolling = (rolling &<< 1) &+ gear[Int(start[at])]
+                if rolling < limit { found(at, rolling) }
+                at &+= 1
+            }
+        }
+        hash = rolling
     }
 
     /// Covers for the gap `start..<end` of the new stream.

@@ -16,6 +16,8 @@ struct ChapterEncoder: ~Copyable {
     private var at: Int64 = 0
     private var chapterStart: Int64 = 0
     private var lastBase: Int64 = 0
+    /// Of the packed members of the chapter under way.
+    private var packedWork = 0
 
     private static let control = DeltaFormat.Stream.control.rawValue
     private static let literal = DeltaFormat.Stream.literal.rawValue
@@ -97,6 +99,8 @@ struct ChapterEncoder: ~Copyable {
 
     private mutating func encode(_ member: PackedPlan) async throws {
         try await makeRoom(member.length)
+        if packedWork + member.work > PackedWork.chapterLimit { try await finishChapter() }
+        packedWork += member.work
         for value in [0, 0, 1] as [Int64] { raw[Self.control].appendVarint(value) }
         raw[Self.control].appendVarint(member.base == nil ? 2 : 3)
         raw[Self.control].appendVarint(Int64(member.packed.content.count))
@@ -291,6 +295,7 @@ struct ChapterEncoder: ~Copyable {
         for body in ordered where !body.isEmpty { try write(body) }
         for index in raw.indices { raw[index].removeAll(keepingCapacity: true) }
         chapterStart = at
+        packedWork = 0
         targets.forget()
         progress(at)
     }

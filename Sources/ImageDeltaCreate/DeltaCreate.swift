@@ -65,7 +65,7 @@ public struct DeltaCreate: Sendable {
         var plan = CoverPlan(space: space, new: new)
         try await align(members, matches, packed, bases.members, into: &plan)
         if plan.uncovered > 0, space.size > 0 {
-            let index = AnchorIndex(space)
+            let index = AnchorIndex(space, effort: effort)
             plan.fillGaps { index.covers(of: new, start: $0, end: $1) }
         }
         let recipes = try await recipes(space, bases)
@@ -225,9 +225,7 @@ public struct DeltaCreate: Sendable {
             var encoder = try ChapterEncoder(
                 plan: plan, level: effort.compressionLevel,
                 write: { (bytes) throws(DeltaError) in
-                    do throws(FileSystemError) { try file.write(bytes) } catch {
-                        throw DeltaError(.inputOutput, error.message)
-                    }
+                    do throws(FileSystemError) { try file.write(bytes) } catch { throw DeltaError(error) }
                 },
                 progress: { progress(.encoding(done: $0, of: total)) })
             try await encoder.run()

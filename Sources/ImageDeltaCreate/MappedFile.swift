@@ -27,7 +27,7 @@ final class MappedFile: @unchecked Sendable {
             bytes = UnsafeRawBufferPointer(start: address, count: size)
             budget.add(address, size)
         } catch {
-            throw DeltaError(.inputOutput, error.message)
+            throw DeltaError(error)
         }
     }
 

@@ -1,4 +1,3 @@
-import Base
 import ImageDelta
 
 /// A base member together with its place in the base space.
@@ -36,8 +35,20 @@ struct MemberMatcher {
     let effort: Effort
     let width: Int
 
+    /// What tells one content from another. Two that are mistaken for each other cost bytes and nothing else: what a
+    /// cover gets wrong is sent as differences.
+    private struct Fingerprint: Hashable, Sendable {
+        var size: Int
+        var hash: UInt64
+
+        init(_ bytes: UnsafeBufferPointer<UInt8>) {
+            size = bytes.count
+            hash = SpanHasher.hash(UnsafeRawBufferPointer(bytes))
+        }
+    }
+
     private struct Index: Sendable {
-        var byDigest: [Digest: Int] = [:]
+        var byContent: [Fingerprint: Int] = [:]
         var byPath: [[UInt8]: Int] = [:]
         var byFoldedPath: [[UInt8]: Int] = [:]
         var byFoldedName: [[UInt8]: [Int]] = [:]
@@ -45,10 +56,10 @@ struct MemberMatcher {
     }
 
     func run() async throws -> [Match] {
-        let baseDigests = try await digests(bases.count) { [bases, space] index in
+        let baseContents = try await fingerprints(bases.count) { [bases, space] index in
             space.slice(bases[index].contentOffset, bases[index].member.contentSize)
         }
-        let newDigests = try await digests(members.count) { [members, new] index in
+        let newContents = try await fingerprints(members.count) { [members, new] index in
             new.slice(members[index].contentOffset, members[index].contentSize)
         }
         var index = Index()
@@ -56,15 +67,15 @@ struct MemberMatcher {
             // A member in a higher layer hides one of the same name below it.
             index.byPath[base.member.path] = number
             guard base.isExtractable, base.member.contentSize > 0 else { continue }
-            if index.byDigest[baseDigests[number]] == nil { index.byDigest[baseDigests[number]] = number }
+            if index.byContent[baseContents[number]] == nil { index.byContent[baseContents[number]] = number }
             index.byFoldedPath[FoldedPath.fold(base.member.path)] = number
             index.byFoldedName[FoldedPath.fold(FoldedPath.baseName(base.member.path)), default: []].append(number)
         }
         var copies: [Int?] = []
         for (number, member) in members.enumerated() {
             // Of several base members with this content the one of the same name: its neighbours are the same too.
-            let named = basedByPath(number, index).flatMap { baseDigests[$0] == newDigests[number] ? $0 : nil }
-            copies.append(member.contentSize > 0 ? named ?? index.byDigest[newDigests[number]] : nil)
+            let named = basedByPath(number, index).flatMap { baseContents[$0] == newContents[number] ? $0 : nil }
+            copies.append(member.contentSize > 0 ? named ?? index.byContent[newContents[number]] : nil)
         }
         let wanted = members.indices.filter { wantsSketch($0, copies[$0], index) }
         if !wanted.isEmpty { try await addSketches(to: &index) }
@@ -76,14 +87,10 @@ struct MemberMatcher {
         return members.indices.map { match($0, copy: copies[$0], sketch: sketchOf[$0] ?? [], index) }
     }
 
-    private func digests(
+    private func fingerprints(
         _ count: Int, _ slice: @escaping @Sendable (Int) -> UnsafeBufferPointer<UInt8>
-    ) async throws -> [Digest] {
-        try await concurrentMap(count: count, width: width) { index in
-            var hasher = SHA256Hasher()
-            hasher.update(UnsafeRawBufferPointer(slice(index)))
-            return hasher.finish()
-        }
+    ) async throws -> [Fingerprint] {
+        try await concurrentMap(count: count, width: width) { Fingerprint(slice($0)) }
     }
 
     private func wantsSketch(_ number: Int, _ copy: Int?, _ index: Index) -> Bool {

@@ -17,7 +17,9 @@ struct PackedContent: Sendable {
     var content: [UInt8]
     var recipe: DeflateRecipe
     /// Nanoseconds, about, that making the stream again takes, by what it did on one machine (tools/bench/README.md).
-    var cost: Int
+    var cost: Int { looks * Self.lookCost / 2 + content.count * Self.byteCost }
+    /// Positions that making the stream again looks at.
+    let looks: Int
 
     /// Nil when `file` is something else, or cannot be made again to the byte.
     init?(gzip file: UnsafeBufferPointer<UInt8>) {
@@ -30,7 +32,8 @@ struct PackedContent: Sendable {
         else { return nil }
         let isSame = reader.content.withUnsafeBufferPointer { content in
             do throws(DeltaError) {
-                return try DeflateWriter.write(content, recipe: recipe, length: stream.count) {
+                var work = PackedWork()
+                return try DeflateWriter.write(content, recipe: recipe, length: stream.count, work: &work) {
                     $0.elementsEqual(UnsafeRawBufferPointer(packed))
                 }
             } catch { return false }
@@ -39,7 +42,7 @@ struct PackedContent: Sendable {
         self.stream = stream
         content = reader.content
         self.recipe = recipe
-        cost = looks * Self.lookCost / 2 + content.count * Self.byteCost
+        self.looks = looks
     }
 
     private static func trailer(_ content: [UInt8]) -> [UInt8] {

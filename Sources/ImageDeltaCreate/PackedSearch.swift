@@ -18,6 +18,13 @@ struct PackedPlan: Sendable {
     /// Bytes of output, the gzip trailer included.
     var length: Int64 { Int64(packed.stream.count) + PackedMember.trailerBytes }
 
+    /// What an apply spends of a chapter's ``PackedWork``.
+    var work: Int {
+        packed.looks
+            + PackedWork.fixed(
+                content: packed.content.count, base: base?.content.count ?? 0, blocks: packed.recipe.blocks.count)
+    }
+
     /// About how many bytes smaller the delta gets by this.
     var saving: Int {
         let exceptions = packed.recipe.exceptions.count
@@ -129,7 +136,8 @@ struct PackedSearch {
             }
             return (number, PackedPlan(new: start, packed: packed, base: base, covers: covers.worthwhile()))
         }
-        return Dictionary(uniqueKeysWithValues: effort.boundsRecompression ? worthwhile(plans) : plans)
+        let possible = plans.filter { $0.1.work <= PackedWork.chapterLimit }
+        return Dictionary(uniqueKeysWithValues: effort.boundsRecompression ? worthwhile(possible) : possible)
     }
 
     /// Without those that would cost an apply too much for what they save; the best come first.

@@ -30,6 +30,9 @@ import Testing
     static let recipe: [Int64] = [18, 1, 10, 0]
     /// A packed member of ten bytes with ten bytes of content, up to its covers.
     static let packed: [Int64] = [0, 0, 1, 0, 10, 10] + recipe
+    /// A packed member of one byte in as many blocks as there may be, up to its covers: half of what a chapter may cost.
+    static let costly: [Int64] =
+        [0, 0, 1, 0, 1, 20_481, 18, 1 << 14] + [Int64](repeating: 0, count: 1 << 14 - 1) + [2, 0]
     static let segment: [Int64] = [0, 5_000, 4_096, 5_000]
 
     static let cases: [Case] = [
@@ -126,6 +129,18 @@ import Testing
 
     @Test(arguments: cases)
     func isRefusedWithItsReason(_ hostile: Case) throws {
+        let error = try refusal(of: hostile)
+        #expect(error?.reason == hostile.reason, "\(String(describing: error))")
+    }
+
+    @Test func packedMembersTakeNoMoreWorkThanAChapterMay() throws {
+        let hostile = Case(
+            name: "work", reason: .limit, control: Self.costly + [0, 1] + Self.costly, output: 50_000, literal: 1)
+        let error = try refusal(of: hostile)
+        #expect(error?.detail.contains("work") == true, "\(String(describing: error))")
+    }
+
+    private func refusal(of hostile: Case) throws -> DeltaError? {
         let workshop = try Workshop()
         let base = try workshop.put("base", [UInt8](repeating: 0xE8, count: Int(Self.baseSize)))
         func varints(_ values: [Int64]) -> [UInt8] {
@@ -139,14 +154,11 @@ import Testing
                 varints(hostile.control), varints(hostile.gap), varints(hostile.run),
                 [UInt8](repeating: 1, count: hostile.value), [UInt8](repeating: 2, count: hostile.literal), hostile.mode,
             ], digest: [UInt8](repeating: 0, count: 8))
-        let path = try workshop.put("delta", DeltaForge.file(header(target: 1_000), [chapter]))
+        let path = try workshop.put("delta", DeltaForge.file(header(target: max(1_000, hostile.output)), [chapter]))
         let delta = try DeltaApply(path: path)
-        do {
+        return #expect(throws: DeltaError.self, "accepted") {
             try delta.run(
                 base: try TarFileBase(paths: [base]), resumption: delta.fromStart(), sink: Output().sink())
-            Issue.record("accepted")
-        } catch {
-            #expect(error.reason == hostile.reason, "\(error)")
         }
     }
 

@@ -80,6 +80,21 @@ import Testing
         #expect(sizes[0] > 10_000 && sizes[1] < 4_000, "\(sizes) for \(packed.count) packed")
     }
 
+    /// A signed delta of a hostile maker may ask for searches that go on and on; they end at a bound.
+    @Test func aSearchThatTakesMoreThanItsBoundIsRefused() throws {
+        var random = SplitMix64(seed: 24)
+        let content = (0..<50_000).map { _ in Array("acgt".utf8)[Int(random.next() % 4)] }
+        let recipe = DeflateRecipe(
+            level: 9, hashBits: 15, blocks: [.init(symbols: 10_000, isDynamic: true)], exceptions: [])
+        var work = PackedWork(left: 20_000)
+        let error = #expect(throws: DeltaError.self) {
+            try content.withUnsafeBufferPointer {
+                try DeflateWriter.write($0, recipe: recipe, length: 10, work: &work) { _ in }
+            }
+        }
+        #expect(error?.reason == .limit)
+    }
+
     @Test func aPackedFileSurvivesAResume() async throws {
         var random = SplitMix64(seed: 22)
         let workshop = try Workshop()

@@ -69,6 +69,45 @@ import Testing
         #expect(try FileSystem().status(output.partialPath) == nil)
     }
 
+    /// A run that made no whole chapter leaves nothing; one that did leaves what the next can go on from.
+    @Test func aTruncatedDeltaLeavesAPartialOutputOnlyForWholeChapters() async throws {
+        let workshop = try Workshop()
+        let (old, new) = layers()
+        let made = try await workshop.create(bases: [old], new: new, effort: 1)
+        let whole = try workshop.bytes("delta")
+        let output = DeltaFileOutput(path: workshop.directory.file("out"))
+        let start = try DeltaApply(path: made.delta).chapterOffset
+        for (cut, chapters) in [(Int(start) + 30, 0), (whole.count - 10, 4)] {
+            let short = try workshop.put("short", Array(whole.prefix(cut)))
+            let error = #expect(throws: DeltaError.self) {
+                _ = try output.run(try DeltaApply(path: short), base: try TarFileBase(paths: made.bases))
+            }
+            #expect(error?.reason == .truncated)
+            let partial = try FileSystem().status(output.partialPath)
+            #expect((partial != nil) == (chapters > 0))
+        }
+        let outcome = try output.run(try DeltaApply(path: made.delta), base: try TarFileBase(paths: made.bases))
+        #expect(outcome.resumedChapters >= 4)
+        #expect(try workshop.bytes("out") == new)
+    }
+
+    @Test func aFileThatIsNotThereIsCalledMissing() async throws {
+        let workshop = try Workshop()
+        let missing = workshop.directory.file("missing")
+        let error = #expect(throws: DeltaError.self) { _ = try DeltaApply(path: missing) }
+        #expect(error?.reason == .notFound)
+        #expect(error?.exitStatus == .noInput)
+        let base = #expect(throws: DeltaError.self) { _ = try TarFileBase(paths: [missing]) }
+        #expect(base?.exitStatus == .noInput)
+        let there = try workshop.put("there", [1])
+        for (old, new) in [(missing, there), (there, missing)] {
+            let create = await #expect(throws: DeltaError.self) {
+                _ = try await DeltaCreate().run(bases: [old], new: new, output: workshop.directory.file("delta"))
+            }
+            #expect(create?.exitStatus == .noInput)
+        }
+    }
+
     @Test func anErrorOfTheReceiverStopsTheApply() async throws {
         let workshop = try Workshop()
         let (old, new) = layers()
