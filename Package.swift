@@ -90,7 +90,7 @@ let package = Package(
             targets: [
                 "Base", "Trust", "WireGuard", "HubProtocol", "HubHTTP", "HubCore", "HubStore", "HubTokens",
                 "HubEnrolment",
-                "HubReports", "HubAudit", "HubDevices",
+                "HubReports", "HubAudit", "HubDevices", "HubReleases", "HubTunnel",
             ]),
     ],
     dependencies: [

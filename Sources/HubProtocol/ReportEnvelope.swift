@@ -14,6 +14,9 @@ public struct ReportEnvelope: Sendable, Equatable {
     static let values = 20_000
     /// JSON nesting of an entry.
     static let depth = 12
+    fileprivate static let element = "report"
+    fileprivate static let malformed = HubProtocolError(
+        .documentMalformed, element, "a field is missing or malformed")
 
     public var device: String
     /// Grows when the device has lost its state and starts to count anew.
@@ -48,15 +51,70 @@ public struct ReportEnvelope: Sendable, Equatable {
 
     /// Reads an envelope that `key` signed. The signature is checked before the payload is read.
     public init(verifying bytes: [UInt8], by key: Trust.PublicKey) throws(HubProtocolError) {
-        let element = "report"
-        let limits = JSONLimits(size: Self.envelopeLimit, depth: Self.depth, count: Self.values)
-        let value = try SignedDocument.read(
-            bytes, type: Self.payloadType, by: key, limits: limits, element: element)
+        try self.init(payload: Self.payload(of: bytes, by: EnvelopeKey(key)))
+    }
+
+    fileprivate static func payload(of bytes: [UInt8], by key: EnvelopeKey) throws(HubProtocolError) -> [UInt8] {
+        let envelope = try SignedDocument.envelope(bytes, limit: envelopeLimit, element: element)
+        return try SignedDocument.payload(of: envelope, type: payloadType, by: key, element: element)
+    }
+
+    fileprivate init(payload: [UInt8]) throws(HubProtocolError) {
+        let value = try ProtocolDocument.parse(
+            payload, limits: JSONLimits(size: Self.envelopeLimit, depth: Self.depth, count: Self.values),
+            element: Self.element)
         guard
             let device = value["device"]?.string, let epoch = value["epoch"]?.integer, epoch >= 0,
             let sequence = value["sequence"]?.integer, sequence >= 1, let dropped = value["dropped"]?.integer,
             dropped >= 0, let content = value["entries"]?.array, content.count <= Self.entries
-        else { throw HubProtocolError(.documentMalformed, element, "a field is missing or malformed") }
+        else { throw Self.malformed }
         self.init(device: device, epoch: epoch, sequence: sequence, dropped: dropped, content: content)
+    }
+}
+
+/// What a hub has to know of a report to keep it: whose it is, and its number. The entries are looked at, not read.
+public struct ReportHead: Sendable, Equatable {
+    public var device: String
+    public var epoch: Int64
+    public var sequence: Int64
+    /// How many entries it brings.
+    public var entries: Int
+
+    /// Reads an envelope that `key` signed; takes and refuses what ``ReportEnvelope/init(verifying:by:)`` does.
+    public init(verifying bytes: [UInt8], by key: EnvelopeKey) throws(HubProtocolError) {
+        let payload = try ReportEnvelope.payload(of: bytes, by: key)
+        guard let root = try Self.plain(payload) else {
+            let report = try ReportEnvelope(payload: payload)
+            (device, epoch, sequence, entries) = (
+                report.device, report.epoch, report.sequence, report.content.count
+            )
+            return
+        }
+        guard
+            root["schema"]?.integer == ProtocolDocument.schema, let device = root["device"]?.string,
+            let epoch = root["epoch"]?.integer, epoch >= 0, let sequence = root["sequence"]?.integer, sequence >= 1,
+            let dropped = root["dropped"]?.integer, dropped >= 0, let content = root["entries"], content.isArray,
+            content.count <= ReportEnvelope.entries
+        else { throw ReportEnvelope.malformed }
+        (self.device, self.epoch, self.sequence, entries) = (device, epoch, sequence, content.count)
+    }
+
+    /// The text without a tree of values; nil where the reader of trees might judge it otherwise: that one counts keys
+    /// not as values, and refuses literal control characters and keys that differ in normalisation only.
+    private static func plain(_ payload: [UInt8]) throws(HubProtocolError) -> JSONNode? {
+        var last: UInt8 = 0
+        for byte in payload {
+            guard (0x20..<0x80).contains(byte), !(last == 0x5C && byte == 0x75) else { return nil }
+            last = byte
+        }
+        var limits = TrustLimits()
+        limits.jsonDepth = ReportEnvelope.depth
+        limits.jsonNodes = ReportEnvelope.values
+        do {
+            return try JSONTape(parsing: payload, limits: limits).root
+        } catch {
+            if error.reason == .count { return nil }
+            throw ReportEnvelope.malformed
+        }
     }
 }

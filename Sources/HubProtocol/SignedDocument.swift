@@ -20,10 +20,14 @@ enum SignedDocument {
     static func payload(
         of envelope: DSSEEnvelope, type: String, by key: Trust.PublicKey, element: String
     ) throws(HubProtocolError) -> [UInt8] {
-        let keyID = key.keyID
+        try payload(of: envelope, type: type, by: EnvelopeKey(key), element: element)
+    }
+
+    static func payload(
+        of envelope: DSSEEnvelope, type: String, by key: EnvelopeKey, element: String
+    ) throws(HubProtocolError) -> [UInt8] {
         do {
-            return try envelope.verified(
-                type: type, by: RoleKeys(keyIDs: [keyID], threshold: 1, keys: [keyID: key]))
+            return try key.payload(of: envelope, type: type)
         } catch {
             throw HubProtocolError(.signatureInvalid, element, error.detail)
         }

@@ -16,6 +16,8 @@ public final class Connection {
         public var readOnly = false
         /// KiB of page cache.
         public var pageCache: Int64 = 256
+        /// Pages of the write-ahead log after which a commit moves it into the database.
+        public var checkpointPages = 1_000
         public init() {}
     }
 
@@ -50,6 +52,7 @@ public final class Connection {
         _ = try pragma("PRAGMA foreign_keys=ON")
         _ = try pragma("PRAGMA trusted_schema=OFF")
         _ = try pragma("PRAGMA cache_size=-\(options.pageCache)")
+        _ = try pragma("PRAGMA wal_autocheckpoint=\(options.checkpointPages)")
     }
 
     deinit {

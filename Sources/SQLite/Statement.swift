@@ -144,6 +144,16 @@ public struct Row: ~Copyable {
         guard case .blob(let bytes) = try value(column) else { throw mismatch(column, "a blob") }
         return bytes
     }
+    /// A blob's bytes where they lie, as long as `body` runs.
+    public func withBlob<Value>(_ column: Int, _ body: (UnsafeRawBufferPointer) throws -> Value) throws -> Value {
+        let index = Int32(column)
+        guard (0..<columnCount).contains(column), sqlite3_column_type(statement.handle, index) == SQLITE_BLOB else {
+            throw mismatch(column, "a blob")
+        }
+        let start = sqlite3_column_blob(statement.handle, index)
+        let count = Int(sqlite3_column_bytes(statement.handle, index))
+        return try body(UnsafeRawBufferPointer(start: start, count: count))
+    }
     public func optionalBlob(_ column: Int) throws(SQLiteError) -> [UInt8]? {
         isNull(column) ? nil : try blob(column)
     }

@@ -25,7 +25,7 @@ public struct DSSEEnvelope: Sendable, Equatable {
             throw TrustError(.metadataMalformed, "envelope", error.message)
         }
         guard let type = root["payloadType"]?.string,
-            let payload = root["payload"]?.string.flatMap(Base64.decode), let list = root["signatures"], list.isArray
+            let payload = root["payload"]?.base64, let list = root["signatures"], list.isArray
         else { throw TrustError(.metadataMalformed, "envelope", "no payloadType, payload and signatures") }
         guard list.count <= limits.signatures else {
             throw TrustError(.tooLarge, "envelope", "more than \(limits.signatures) signatures")
@@ -34,7 +34,7 @@ public struct DSSEEnvelope: Sendable, Equatable {
         self.payload = payload
         signatures = []
         for item in list.elements {
-            guard let signature = item["sig"]?.string.flatMap(Base64.decode) else {
+            guard let signature = item["sig"]?.base64 else {
                 throw TrustError(.metadataMalformed, "envelope", "a signature that is no base64")
             }
             signatures.append(Signature(keyID: item["keyid"]?.string ?? "", bytes: signature))
@@ -66,10 +66,16 @@ public struct DSSEEnvelope: Sendable, Equatable {
 
     /// The payload, once a threshold of `keys` signed it and it is of the type that is due.
     public func verified(type: String, by keys: RoleKeys) throws(TrustError) -> [UInt8] {
+        try verified(type: type, by: keys) { (key, keyID) throws(TrustError) in try VerificationKey(key, keyID: keyID) }
+    }
+
+    func verified(
+        type: String, by keys: RoleKeys, ready: (PublicKey, String) throws(TrustError) -> VerificationKey
+    ) throws(TrustError) -> [UInt8] {
         guard payloadType == type else {
             throw TrustError(.wrongType, "envelope", "a payload of type \"\(payloadType)\" where \"\(type)\" is due")
         }
-        try keys.verify(signatures, over: preAuthenticationEncoding, element: "envelope")
+        try keys.verify(signatures, over: preAuthenticationEncoding, element: "envelope", ready: ready)
         return payload
     }
 }
@@ -95,39 +101,44 @@ enum Base64 {
 
     /// Nil for a character outside the alphabet, or bits left over.
     static func decode(_ text: String) -> [UInt8]? {
-        var characters = Array(text.utf8)
-        var padding = 0
-        while characters.last == 0x3D, padding < 2 {
-            characters.removeLast()
-            padding += 1
-        }
-        guard characters.count % 4 != 1, padding == 0 || (characters.count + padding).isMultiple(of: 4) else {
-            return nil
-        }
-        var output: [UInt8] = []
-        output.reserveCapacity(characters.count * 3 / 4)
+        var text = text
+        return text.withUTF8 { decode(utf8: $0) }
+    }
+
+    /// The same from the text's bytes.
+    static func decode(utf8 text: UnsafeBufferPointer<UInt8>) -> [UInt8]? {
+        var end = text.count
+        while end > 0, text.count - end < 2, text[end - 1] == 0x3D { end -= 1 }
+        let padding = text.count - end
+        guard end % 4 != 1, padding == 0 || text.count.isMultiple(of: 4) else { return nil }
+        // Every value is below 64: a bit above tells that one was none.
+        var seen: UInt8 = 0
         var (bits, count) = (UInt32(0), 0)
-        for character in characters {
-            guard let value = value(of: character) else { return nil }
-            bits = (bits << 6 | value) & 0xFFFFFF
-            count += 6
-            if count >= 8 {
+        let output = [UInt8](unsafeUninitializedCapacity: end * 3 / 4) { output, written in
+            for place in 0..<end {
+                let value = values[Int(text[place])]
+                seen |= value
+                bits = bits << 6 | UInt32(value & 63)
+                count += 6
+                guard count >= 8 else { continue }
                 count -= 8
-                output.append(UInt8(truncatingIfNeeded: bits >> UInt32(count)))
+                output[written] = UInt8(truncatingIfNeeded: bits >> UInt32(count))
+                written += 1
             }
         }
-        guard bits & (1 << UInt32(count) - 1) == 0 else { return nil }
+        guard seen < 64, bits & (1 << UInt32(count) - 1) == 0 else { return nil }
         return output
     }
 
-    private static func value(of character: UInt8) -> UInt32? {
+    /// By character; 255 for what is outside both alphabets.
+    private static let values: [UInt8] = (0...255).map { (character: UInt8) in
         switch character {
-        case 0x41...0x5A: UInt32(character - 0x41)
-        case 0x61...0x7A: UInt32(character - 0x61 + 26)
-        case 0x30...0x39: UInt32(character - 0x30 + 52)
+        case 0x41...0x5A: character - 0x41
+        case 0x61...0x7A: character - 0x61 + 26
+        case 0x30...0x39: character - 0x30 + 52
         case 0x2B, 0x2D: 62
         case 0x2F, 0x5F: 63
-        default: nil
+        default: 255
         }
     }
 }

@@ -73,14 +73,38 @@ extension Repository {
     }
 
     private func assigned() throws -> [Assigned] {
-        try releases().compactMap { target in
-            target.devices.map { Assigned(target, Set($0.map { ExactText($0) })) }
+        var found: [Assigned] = []
+        func take(_ targets: JSONObject?, below folder: String) {
+            for (path, entry) in targets ?? [:] {
+                guard let target = ReleaseTarget(entry, path: path, below: folder), let devices = target.devices
+                else { continue }
+                found.append(Assigned(target, Set(devices.map { ExactText($0) })))
+            }
         }
+        guard let targets = try current(TopLevel.targets) else { return [] }
+        guard let bins = DeviceBins(targets) else {
+            return try releases().compactMap { target in
+                target.devices.map { Assigned(target, Set($0.map { ExactText($0) })) }
+            }
+        }
+        take(targets.signed["targets"]?.object, below: "")
+        var operation = self
+        operation.listing = try PublishedListing(self)
+        for number in 0..<bins.count {
+            let bin = DeviceBin(number: number)
+            take(try operation.published(bin.role)?.signed["targets"]?.object, below: bin.folder)
+        }
+        return found
     }
 
-    private func checkDirector() throws(TrustError) {
+    private func checkDirector() throws {
         guard name == .director else {
             throw TrustError(.repositoryInvalid, base, "only a director assigns releases to devices")
+        }
+        guard try current(TopLevel.targets).flatMap({ DeviceBins($0) }) == nil else {
+            throw TrustError(
+                .repositoryInvalid, base,
+                "spreads its devices over bins, as a hub does: assign with holdfast hub assign")
         }
     }
 

@@ -10,7 +10,7 @@ import Model
 /// control characters may stand literally in strings, as OLPC canonical JSON writes them.
 ///
 /// `@unchecked Sendable`: bytes and nodes are written before `init` ends and never changed after.
-final class JSONTape: @unchecked Sendable {
+package final class JSONTape: @unchecked Sendable {
     enum Kind: UInt8, Sendable { case null, bool, integer, fraction, string, escapedString, array, object }
 
     struct Node: Sendable {
@@ -29,7 +29,7 @@ final class JSONTape: @unchecked Sendable {
     /// From `malloc`.
     let nodes: UnsafeBufferPointer<Node>
 
-    init(parsing bytes: [UInt8], limits: TrustLimits = .standard) throws(JSONError) {
+    package init(parsing bytes: [UInt8], limits: TrustLimits = .standard) throws(JSONError) {
         guard bytes.count <= Int(UInt32.max) >> 1 else { throw JSONError(reason: .size, offset: bytes.count) }
         let result = bytes.withUnsafeBufferPointer { buffer -> Result<UnsafeBufferPointer<Node>, JSONError> in
             var builder = TapeBuilder(bytes: buffer, depthLimit: limits.jsonDepth, nodeLimit: limits.jsonNodes)
@@ -45,7 +45,7 @@ final class JSONTape: @unchecked Sendable {
 
     deinit { free(UnsafeMutablePointer(mutating: nodes.baseAddress)) }
 
-    var root: JSONNode { JSONNode(tape: self, index: 0) }
+    package var root: JSONNode { JSONNode(tape: self, index: 0) }
 
     /// The bytes of a string node without its quotes, as they stand.
     fileprivate func withText<Value>(_ node: Node, _ body: (TapeOrder.Bytes) -> Value) -> Value {
@@ -103,14 +103,14 @@ struct JSONIndex: Sendable {
 }
 
 /// One value on a tape.
-struct JSONNode: Sendable {
+package struct JSONNode: Sendable {
     let tape: JSONTape
     let index: Int
 
     private var node: JSONTape.Node { tape.nodes[index] }
     var kind: JSONTape.Kind { node.kind }
 
-    var string: String? {
+    package var string: String? {
         switch node.kind {
         case .string: tape.withText(node) { String(decoding: $0, as: UTF8.self) }
         case .escapedString: String(decoding: decodedBytes(), as: UTF8.self)
@@ -133,7 +133,16 @@ struct JSONNode: Sendable {
         }
     }
 
-    var integer: Int64? {
+    /// The bytes that a string writes in base64; nil for anything else.
+    var base64: [UInt8]? {
+        switch node.kind {
+        case .string: tape.withText(node) { Base64.decode(utf8: $0) }
+        case .escapedString: string.flatMap { Base64.decode($0) }
+        default: nil
+        }
+    }
+
+    package var integer: Int64? {
         guard node.kind == .integer else { return nil }
         return tape.withText(node) { TapeOrder.integer($0) }
     }
@@ -141,7 +150,7 @@ struct JSONNode: Sendable {
     var bool: Bool? { node.kind == .bool ? node.length == 4 : nil }
 
     /// Number of elements or members; 0 for scalars.
-    var count: Int {
+    package var count: Int {
         switch kind {
         case .array, .object: Int(node.length)
         default: 0
@@ -149,10 +158,10 @@ struct JSONNode: Sendable {
     }
 
     var isObject: Bool { kind == .object }
-    var isArray: Bool { kind == .array }
+    package var isArray: Bool { kind == .array }
 
     /// Member of an object, found by walking it.
-    subscript(key: String) -> JSONNode? {
+    package subscript(key: String) -> JSONNode? {
         guard kind == .object else { return nil }
         var key = key
         return key.withUTF8 { tape.member(of: index, $0) }.map { JSONNode(tape: tape, index: $0) }

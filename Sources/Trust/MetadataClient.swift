@@ -26,10 +26,15 @@ struct MetadataClient {
     private(set) var targets: TargetsMetadata?
     /// Delegated roles verified in this refresh, with the keys that they were verified by.
     private var verifiedRoles = ExactMap<(keys: RoleKeys, metadata: TargetsMetadata)>()
+    /// Whose list of a director with bins is looked into.
+    private let device: String?
+    /// That device's bin, as the verified targets role spreads devices.
+    private var bin: DeviceBin?
 
+    /// - Parameter device: in a director's repository, who asks: of its bins only the device's own is looked into.
     init(
         repository: String, trusted: TrustedMetadata, fetcher: any MetadataFetcher, expiry: ExpiryPolicy,
-        limits: TrustLimits,
+        limits: TrustLimits, device: String? = nil,
         accept: @escaping (_ trusted: TrustedMetadata, _ role: String, _ bytes: [UInt8]?) async throws -> Void
     ) throws(TrustError) {
         self.repository = repository
@@ -37,6 +42,7 @@ struct MetadataClient {
         self.fetcher = fetcher
         self.expiry = expiry
         self.limits = limits
+        self.device = device
         self.accept = accept
         // 5.2: the trusted root, provided out of band or by an earlier update. It must at least sign itself.
         root = try RootMetadata(parsing: trusted.root, limits: limits)
@@ -54,7 +60,9 @@ struct MetadataClient {
         try await updateRoot()
         try await updateTimestamp()
         try await updateSnapshot()
-        targets = try await loadTargets(role: TopLevel.targets, keys: try root.keys(of: TopLevel.targets))
+        let targets = try await loadTargets(role: TopLevel.targets, keys: try root.keys(of: TopLevel.targets))
+        self.targets = targets
+        bin = device.flatMap { DeviceBins(targets.document.signed)?.bin(of: $0) }
     }
 
     var usesConsistentSnapshots: Bool { root.consistentSnapshot }
@@ -257,6 +265,11 @@ struct MetadataClient {
     /// A role that cannot be loaded ends the search: to go on past it would let whoever withholds a role
     /// choose which role answers.
     mutating func find(_ path: String) async throws(TrustError) -> TargetFile? {
+        if let bin, let found = try await search(bin.folder + path) { return found.named(path) }
+        return try await search(path)
+    }
+
+    private mutating func search(_ path: String) async throws(TrustError) -> TargetFile? {
         guard let targets else { throw TrustError(.metadataMissing, TopLevel.targets, "not loaded") }
         guard path.utf8.count <= limits.nameBytes else {
             throw TrustError(.targetNotFound, String(path.prefix(64)), "the target path is too long")
@@ -297,7 +310,12 @@ struct MetadataClient {
         try targets.forEachTarget { (file) throws(TrustError) in
             if wants(file.path), known.insert(ExactText(file.path)).inserted { found.append(file) }
         }
-        var pending = targets.allDelegations.prefix(limits.delegatedRoles + 1).map { Visit(delegation: $0, way: [$0]) }
+        // The lists of other devices are none of this device's business.
+        let bin = bin
+        let own = targets.allDelegations.lazy.filter { delegation in
+            bin.map { !delegation.role.hasPrefix(DeviceBins.prefix) || delegation.role == $0.role } ?? true
+        }
+        var pending = own.prefix(limits.delegatedRoles + 1).map { Visit(delegation: $0, way: [$0]) }
         pending.reverse()
         var visited: Set<ExactText> = []
         while let visit = pending.popLast() {
@@ -309,11 +327,12 @@ struct MetadataClient {
             visited.insert(ExactText(visit.delegation.role))
             let role = try await loadTargets(role: visit.delegation.role, keys: visit.delegation.keys)
             try role.forEachTarget { (file) throws(TrustError) in
-                guard wants(file.path), !known.contains(ExactText(file.path)) else { return }
+                let name = bin?.plain(file.path) ?? file.path
+                guard wants(name), !known.contains(ExactText(name)) else { return }
                 let path = TargetPath(file.path)
                 guard visit.way.allSatisfy({ $0.matches(path) }) else { return }
-                known.insert(ExactText(file.path))
-                found.append(file)
+                known.insert(ExactText(name))
+                found.append(file.named(name))
             }
             let below = role.allDelegations.prefix(limits.delegatedRoles + 1)
             pending += below.map { Visit(delegation: $0, way: visit.way + [$0]) }.reversed()

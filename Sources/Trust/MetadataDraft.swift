@@ -70,6 +70,19 @@ struct MetadataDraft: Sendable, Equatable {
         }
     }
 
+    /// The same on one line, what is signed in the form that is signed: for files that no person reads.
+    func compactBytes(_ element: String) throws(TrustError) -> [UInt8] {
+        var output = Array("{\"signatures\":[".utf8)
+        for (place, signature) in signatures.enumerated() {
+            if place > 0 { output.append(0x2C) }
+            output += "{\"keyid\":\"\(signature.keyID)\",\"sig\":\"\(Hex.encode(signature.bytes))\"}".utf8
+        }
+        output += "],\"signed\":".utf8
+        output += try canonical(element)
+        output += "}\n".utf8
+        return output
+    }
+
     /// Adds or renews the signatures of those `signers` whose keys `allowed` lists; answers their keyids.
     mutating func sign(_ element: String, by signers: [any Signer], allowed: Set<String>) throws(TrustError) -> [String]
     {

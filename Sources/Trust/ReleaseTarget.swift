@@ -98,6 +98,23 @@ public struct ReleaseTarget: Sendable, Equatable {
         devices = try Self.devices(node["devices"], file.path)
     }
 
+    /// Reads what a list says, as this writer keeps it; nil for what is no release. Below `folder` the path is the rest.
+    init?(_ entry: JSONValue, path: String, below folder: String) {
+        let bin = path.utf8.dropFirst(folder.utf8.count)
+        guard path.utf8.starts(with: folder.utf8), let fields = entry["custom"]?["holdfast"],
+            let digest = entry["hashes"]?["sha256"]?.string.flatMap({ Hex.decode($0) }).flatMap(Digest.init(bytes:)),
+            let length = entry["length"]?.integer, let app = fields["app"]?.string,
+            let version = fields["version"]?.string.flatMap(SemanticVersion.init), let ctr = fields["ctr"]?.integer,
+            let epoch = fields["epoch"]?.integer,
+            String(decoding: bin, as: UTF8.self).isExactly(Self.path(app: app, version: version))
+        else { return nil }
+        self.init(
+            app: app, version: version, ctr: ctr, epoch: epoch,
+            selector: fields["selector"]?.object?.compactMapValues(\.string) ?? [:],
+            architectures: fields["architectures"]?.array?.compactMap(\.string) ?? [],
+            devices: fields["devices"]?.array?.compactMap(\.string), digest: digest, length: length)
+    }
+
     private static func devices(_ node: JSONNode?, _ path: String) throws(TrustError) -> [String]? {
         guard let node else { return nil }
         guard node.isArray, node.count <= deviceLimit else {

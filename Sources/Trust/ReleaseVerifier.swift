@@ -105,13 +105,15 @@ public struct ReleaseVerifier: Sendable {
         var refreshed = try await refresh(sources, state: state, persist: persist)
         var lister = refreshed.director ?? refreshed.release
         let listed = try await lister.list(Candidate().wants)
+        // With the roles that it verified: they need not be fetched again for the choice.
+        if refreshed.director == nil { refreshed.release = lister } else { refreshed.director = lister }
         var result = ReleaseOffers(freshness: refreshed.freshness, newState: refreshed.state)
         for app in Set(listed.compactMap { $0.path.split(separator: "/").first.map(String.init) }).sorted() {
             do throws(TrustError) {
                 let selection = try await select(Candidate(app: app), &refreshed)
                 try checkFloors(selection.chosen, refreshed.state)
                 result.chosen.append(selection.chosen)
-            } catch where error.reason == .noMatch && !error.element.hasSuffix(ReleaseTarget.pathSuffix) {
+            } catch  where error.reason == .noMatch && !error.element.hasSuffix(ReleaseTarget.pathSuffix) {
                 // Nothing of this application is for this device; that is no fault.
                 continue
             } catch {
@@ -163,7 +165,8 @@ public struct ReleaseVerifier: Sendable {
         }
         let base = state
         var client = try MetadataClient(
-            repository: repository.rawValue, trusted: trusted, fetcher: fetcher, expiry: expiry, limits: limits
+            repository: repository.rawValue, trusted: trusted, fetcher: fetcher, expiry: expiry, limits: limits,
+            device: repository == .director ? device.id : nil
         ) { metadata, role, _ in
             // Delegated roles come after both repositories were refreshed; they are a cache, kept with the adoption.
             guard TopLevel.all.contains(role) else { return }

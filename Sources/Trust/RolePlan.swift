@@ -42,6 +42,10 @@ public struct RolePlan: Sendable, Equatable {
 enum RepositoryFields {
     static let days = "x-holdfast-expiry-days"
     static let issued = "x-holdfast-issued"
+    /// In a director's targets role: bits of its device bins' numbers.
+    static let deviceBits = "x-holdfast-device-bits"
+    /// In a director's snapshot: raised by what all devices have to look at, not those of one bin alone.
+    static let common = "x-holdfast-common"
 }
 
 /// The plan of a whole new repository.

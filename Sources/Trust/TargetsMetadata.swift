@@ -18,6 +18,14 @@ struct TargetFile: Sendable {
         self.hashes = try FileHashes(hashes, element: path)
         custom = node["custom"]
     }
+
+    private init(path: String, like other: TargetFile) {
+        self.path = path
+        (length, hashes, custom) = (other.length, other.hashes, other.custom)
+    }
+
+    /// The same under another path: where a bin's folder says no more than whose list it is.
+    func named(_ path: String) -> TargetFile { TargetFile(path: path, like: self) }
 }
 
 /// A delegation as its delegator writes it.

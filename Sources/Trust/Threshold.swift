@@ -33,7 +33,14 @@ public struct RoleKeys: Sendable, Hashable {
     /// Counts distinct keys, not keyids: one key under two keyids is one signature. Signatures by others are
     /// ignored. A role that lists a keyid twice, or a document signed twice under one keyid, is refused
     /// whole (CVE-2020-15093); a threshold below 1 is refused before anything is counted (CVE-2026-23992).
-    func verify(_ signatures: [Signature], over message: [UInt8], element: String) throws(TrustError) {
+    ///
+    /// - Parameter ready: makes a key ready to check with; a caller that checks much with one key keeps it ready.
+    func verify(
+        _ signatures: [Signature], over message: [UInt8], element: String,
+        ready: (_ key: PublicKey, _ keyID: String) throws(TrustError) -> VerificationKey = {
+            (key, keyID) throws(TrustError) in try VerificationKey(key, keyID: keyID)
+        }
+    ) throws(TrustError) {
         guard threshold >= 1 else {
             throw TrustError(.thresholdInvalid, element, "a threshold of \(threshold) signatures would trust anyone")
         }
@@ -50,7 +57,7 @@ public struct RoleKeys: Sendable, Hashable {
         for signature in signatures where members.contains(ExactText(signature.keyID)) {
             guard let key = keys[signature.keyID] else { continue }
             do throws(TrustError) {
-                let verifier = try VerificationKey(key, keyID: signature.keyID)
+                let verifier = try ready(key, signature.keyID)
                 if verifier.verify(signature.bytes, over: message) { counted.insert(verifier.identity) }
             } catch {
                 // A key that cannot be used is as good as absent, unless it is what the threshold lacks.
@@ -65,4 +72,22 @@ public struct RoleKeys: Sendable, Hashable {
     }
 
     private func short(_ keyID: String) -> String { String(keyID.prefix(12)) }
+}
+
+/// One key that checks many envelopes: what OpenSSL needs of it is made once.
+public struct EnvelopeKey: Sendable {
+    private let role: RoleKeys
+    private let ready: Result<VerificationKey, TrustError>
+
+    /// Of a malformed key that no envelope verifies under.
+    public init(_ key: PublicKey) {
+        let keyID = key.keyID
+        role = RoleKeys(keyIDs: [keyID], threshold: 1, keys: [keyID: key])
+        ready = Result { () throws(TrustError) in try VerificationKey(key, keyID: keyID) }
+    }
+
+    /// The payload of `envelope`, once this key signed it and it is of the type that is due.
+    public func payload(of envelope: DSSEEnvelope, type: String) throws(TrustError) -> [UInt8] {
+        try envelope.verified(type: type, by: role) { (_, _) throws(TrustError) in try ready.get() }
+    }
 }

@@ -34,6 +34,39 @@ private let now = Timestamp(seconds: 1_800_000_000)
         #expect(release.recordID == "pump/1.2.3")
     }
 
+    @Test func aBriefSaysWhatTheDeviceDoes() throws {
+        let network = try #require(TunnelNetwork(bytes: [0xFD, 1, 2, 3, 4, 5]))
+        var full = try device("d-2", ["site": "berlin", "a": ""])
+        let odd = WireGuard.PublicKey(bytes: Digest.sha256([7]).bytes)
+        full.keys[.odd] = TunnelKey(try #require(odd))
+        (full.slot, full.rotateKey, full.keySince, full.credentialGeneration) = (.odd, true, now, 9)
+        full.hubKey = full.keys[.even]
+        for device in [try device("d-1", [:]), full, try device("d-3", ["x": "y"], state: .revoked)] {
+            // Of a row, and of the JSON that an earlier hub wrote.
+            for stored in [try device.encoded(), try device.encodedJSON()] {
+                try stored.withUnsafeBytes { bytes in
+                    try DeviceBrief.read(bytes) { brief in
+                        let id = try brief.id
+                        #expect(id == device.id)
+                        #expect(brief.state == device.state && brief.slot == device.slot)
+                        #expect(brief.site == device.site && brief.index == device.index)
+                        #expect(brief.credentialGeneration == device.credentialGeneration)
+                        #expect(brief.rotateKey == (device.rotateKey ?? false))
+                        #expect(brief.labels == device.labels && brief.recordLabels == device.recordLabels)
+                        #expect(brief.peers(in: network) == device.peers(in: network))
+                    }
+                }
+            }
+            let row = try device.encoded()
+            for count in row.indices {
+                let cut = Array(row.prefix(count))
+                #expect(throws: HubError.self) {
+                    _ = try cut.withUnsafeBytes { bytes in try DeviceBrief.read(bytes) { $0.state } }
+                }
+            }
+        }
+    }
+
     /// Bytes of a whole device in its stored form: they stay readable in every later version.
     @Test func aDeviceRowHoldsEveryFieldAndIsTheSameInEveryVersion() throws {
         var device = try device("d-1", ["site": "berlin", "a": ""])

@@ -147,4 +147,35 @@ private let now = Timestamp(seconds: 1_800_000_000)
         #expect(try await store.segments(after: 0, limit: 1_000).count == 1_000)
         #expect(counter.value < 1_000, "every report paid for a commit of its own")
     }
+
+    /// A hub reads the head alone; whoever reads the whole later must not find what the hub would not have taken.
+    @Test func theHeadIsTakenAndRefusedAsTheWholeReportIs() throws {
+        let start = #"{"schema":1,"device":"d-1","epoch":1,"sequence":7,"dropped":0,"entries":["#
+        let nested = String(repeating: "[", count: 14) + String(repeating: "]", count: 14)
+        let entries = [
+            #"{"a":1}"#, #"{"a":1},{"b":[1,2]}"#, #"{"a":1,"a":2}"#, #"{"a":"\u00e9","b":"\n"}"#, "{\"a\":\"\n\"}",
+            #"{"é":1,"é":2}"#, #"{"a":1e999}"#, #"{"a":99999999999999999999}"#, nested, "1,", "",
+            Array(repeating: "[1]", count: 1_001).joined(separator: ","),
+            "[" + Array(repeating: "1", count: 20_001).joined(separator: ",") + "]",
+            "{" + (0..<10_500).map { "\"k\($0)\":1" }.joined(separator: ",") + "}",
+        ]
+        let payloads =
+            entries.map { start + $0 + "]}" } + [
+                "{}", start + "]", start.replacing("\"schema\":1", with: "\"schema\":2") + "]}",
+                start.replacing("\"sequence\":7", with: "\"sequence\":0") + "]}",
+                start.replacing("\"epoch\":1", with: "\"epoch\":-1") + "]}",
+                start.replacing("\"d-1\"", with: "1") + "]}",
+            ]
+        var taken = 0
+        for payload in payloads {
+            var envelope = DSSEEnvelope(payloadType: ReportEnvelope.payloadType, payload: Array(payload.utf8))
+            try envelope.sign(with: signer)
+            let whole = try? ReportEnvelope(verifying: envelope.bytes, by: signer.publicKey)
+            let head = try? ReportHead(verifying: envelope.bytes, by: EnvelopeKey(signer.publicKey))
+            #expect(whole?.sequence == head?.sequence, "\(payload.prefix(120))")
+            #expect(whole?.content.count == head?.entries, "\(payload.prefix(120))")
+            taken += head == nil ? 0 : 1
+        }
+        #expect(taken == 6)
+    }
 }

@@ -15,7 +15,7 @@ public struct PublicKey: Sendable {
         withUnsafeMutableBytes(of: &words) { $0.copyBytes(from: bytes) }
     }
 
-    init?(buffer: UnsafeRawBufferPointer) {
+    package init?(buffer: UnsafeRawBufferPointer) {
         guard buffer.count == Self.byteCount else { return nil }
         words = buffer.loadUnaligned(as: (UInt64, UInt64, UInt64, UInt64).self)
     }

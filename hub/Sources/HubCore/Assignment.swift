@@ -65,13 +65,20 @@ public struct AssignmentRules: Sendable {
     /// among fleets the highest priority.
     public func resolve(_ device: Device) -> [AppID: Outcome] {
         guard device.state == .active else { return [:] }
-        let labels = device.recordLabels
+        return resolve(device.id, labels: device.recordLabels)
+    }
+
+    /// Whether a device has assignments of its own; one that has none is judged by its labels alone.
+    public func hasOwn(_ device: DeviceID) -> Bool { byDevice[device] != nil }
+
+    /// The same of an active device, by its id and its ``Device/recordLabels``.
+    public func resolve(_ device: DeviceID, labels: Labels) -> [AppID: Outcome] {
         var candidates: [AppID: [Assignment]] = [:]
         for (fleet, assignments) in byFleet where fleet.selector.matches(labels) {
             for assignment in assignments { candidates[assignment.app, default: []].append(assignment) }
         }
         var outcomes = candidates.compactMapValues(Self.strongest)
-        let own = (byDevice[device.id] ?? []).sorted { ($0.madeAt, $0.id) < ($1.madeAt, $1.id) }
+        let own = (byDevice[device] ?? []).sorted { ($0.madeAt, $0.id) < ($1.madeAt, $1.id) }
         for assignment in own { outcomes[assignment.app] = .assigned(assignment) }
         return outcomes
     }

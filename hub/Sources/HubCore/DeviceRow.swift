@@ -17,7 +17,11 @@ enum DeviceRow {
 
     private static let states: [Device.State] = [.waiting, .active, .rejected, .revoked]
 
-    private struct Flags: OptionSet {
+    static func state(_ number: UInt8) -> Device.State? {
+        states.indices.contains(Int(number)) ? states[Int(number)] : nil
+    }
+
+    struct Flags: OptionSet {
         var rawValue: UInt8
         static let usesOddSlot = Flags(rawValue: 1)
         static let hasEvenKey = Flags(rawValue: 2)
@@ -84,9 +88,9 @@ enum DeviceRow {
     static func decode(_ row: [UInt8]) throws(HubError) -> Device {
         var reader = RowReader(bytes: row)
         guard try reader.integer(UInt8.self) == schema else { throw RowReader.malformed }
-        let state = Int(try reader.integer(UInt8.self))
+        let number = try reader.integer(UInt8.self)
         let flags = Flags(rawValue: try reader.integer(UInt8.self))
-        guard states.indices.contains(state), Flags.all.isSuperset(of: flags) else { throw RowReader.malformed }
+        guard let state = state(number), Flags.all.isSuperset(of: flags) else { throw RowReader.malformed }
         let site = try reader.integer(UInt16.self)
         let index = try reader.integer(UInt64.self)
         let generation = try reader.integer(Int64.self)
@@ -106,7 +110,7 @@ enum DeviceRow {
         for _ in 0..<(try reader.integer(UInt16.self)) { labels[try reader.text()] = try reader.text() }
         guard reader.isAtEnd else { throw RowReader.malformed }
         var device = Device(
-            id: id, state: states[state], labels: Labels(stored: labels), architecture: architecture,
+            id: id, state: state, labels: Labels(stored: labels), architecture: architecture,
             hostName: hostName, signingKey: signingKey, key: first.key, site: site, index: index, token: token,
             enrolledAt: enrolledAt)
         device.keys = [:]

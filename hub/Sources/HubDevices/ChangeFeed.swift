@@ -86,6 +86,9 @@ public struct FollowedStore: MetadataStore {
     ) async throws -> RecordPage {
         try await store.list(kind, selector: selector, after: cursor, limit: limit)
     }
+    public func bodies(_ kind: RecordKind, selector: Selector, after cursor: String?) async throws -> BodyPage {
+        try await store.bodies(kind, selector: selector, after: cursor)
+    }
     public func changes(after sequence: Int64, limit: Int) async throws -> [RecordChange] {
         try await store.changes(after: sequence, limit: limit)
     }

@@ -89,7 +89,8 @@ public final class DeviceDirectory: Sendable {
     /// Reads everything from the store.
     public func load() async throws {
         var fresh = State()
-        try await store.each(Device.self) { Self.add($0, to: &fresh) }
+        var sets = LabelSets()
+        try await store.eachBrief { try Self.add($0, to: &fresh, &sets) }
         try await store.each(TokenRecord.self) { put($0, into: &fresh) }
         let loaded = fresh
         state.withLockedValue { $0 = loaded }
@@ -119,6 +120,42 @@ public final class DeviceDirectory: Sendable {
         }
     }
 
+    /// Label sets by the bytes that rows have them in.
+    private struct LabelSets {
+        private var numbers: [[UInt8]: UInt32] = [:]
+        private var last: (bytes: [UInt8], number: UInt32)?
+
+        mutating func number(of device: DeviceBrief, in state: inout State) -> UInt32 {
+            let bytes = device.labelBytes
+            // Neighbours often have the same.
+            if let last, last.bytes.elementsEqual(bytes) { return last.number }
+            let key = Array(bytes)
+            let number = numbers[key] ?? DeviceDirectory.intern(device.labels, in: &state)
+            numbers[key] = number
+            last = (key, number)
+            return number
+        }
+    }
+
+    private static func add(
+        _ device: DeviceBrief, to state: inout State, _ sets: inout LabelSets
+    ) throws(HubError) {
+        guard device.state == .active else { return }
+        let id = try device.id
+        var tag = Tag()
+        tag.mix(device.idBytes)
+        device.forEachLabel {
+            tag.mix($0)
+            tag.mix($1)
+        }
+        tag.mix(rotating: device.rotateKey)
+        add(
+            Row(
+                id: id, hash: PollSchedule.hash(id), tag: tag.value, generation: device.credentialGeneration,
+                keys: device.keys, slot: device.slot, site: device.site, index: device.index,
+                labels: sets.number(of: device, in: &state), rotateKey: device.rotateKey), to: &state)
+    }
+
     private static func put(_ device: Device, into state: inout State) {
         remove(device.id, from: &state)
         add(device, to: &state)
@@ -133,6 +170,10 @@ public final class DeviceDirectory: Sendable {
             generation: device.credentialGeneration,
             keys: (device.keys[.even]?.key, device.keys[.odd]?.key), slot: device.slot, site: device.site,
             index: device.index, labels: labels, rotateKey: device.rotateKey ?? false)
+        add(row, to: &state)
+    }
+
+    private static func add(_ row: Row, to state: inout State) {
         let number: UInt32
         if let reused = state.free.popLast() {
             number = reused
@@ -141,8 +182,8 @@ public final class DeviceDirectory: Sendable {
             number = UInt32(state.rows.count)
             state.rows.append(row)
         }
-        state.byPlace[Place(site: device.site, index: device.index)] = number
-        state.byID[device.id] = number
+        state.byPlace[Place(site: row.site, index: row.index)] = number
+        state.byID[row.id] = number
     }
 
     private static func remove(_ id: DeviceID, from state: inout State) {
@@ -166,18 +207,25 @@ public final class DeviceDirectory: Sendable {
     }
 
     /// FNV-1a over what the answer says of the device: the same after every restart.
-    private static func tag(_ device: Device) -> UInt64 {
-        var value: UInt64 = 0xCBF2_9CE4_8422_2325
-        func mix(_ text: String) {
-            for byte in text.utf8 { value = (value ^ UInt64(byte)) &* 0x100_0000_01B3 }
+    private struct Tag {
+        private(set) var value: UInt64 = 0xCBF2_9CE4_8422_2325
+
+        mutating func mix(_ bytes: some Sequence<UInt8>) {
+            for byte in bytes { value = (value ^ UInt64(byte)) &* 0x100_0000_01B3 }
             value = (value ^ 0xFF) &* 0x100_0000_01B3
         }
-        mix(device.id.text)
+
+        mutating func mix(rotating: Bool) { mix((rotating ? "rotate" : "").utf8) }
+    }
+
+    private static func tag(_ device: Device) -> UInt64 {
+        var tag = Tag()
+        tag.mix(device.id.text.utf8)
         for (key, label) in device.labels.values.sorted(by: { $0.key < $1.key }) {
-            mix(key)
-            mix(label)
+            tag.mix(key.utf8)
+            tag.mix(label.utf8)
         }
-        mix(device.rotateKey == true ? "rotate" : "")
-        return value
+        tag.mix(rotating: device.rotateKey == true)
+        return tag.value
     }
 }

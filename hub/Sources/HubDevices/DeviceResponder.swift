@@ -152,7 +152,11 @@ public struct DeviceResponder: HTTPResponder {
         case .blob(let digest): return blob(request, digest, row)
         case .reports:
             return work(request, limit: ReportBatch.sizeLimit) { body in
-                HTTPAnswer(type: DeviceHeader.json, try await service.takeReports(body, from: row).bytes)
+                // The device may have been revoked while the body came.
+                guard let now = directory.row(row.id), now.generation == row.generation else {
+                    return HTTPAnswer(DeviceProblem.unauthorised(request.id))
+                }
+                return HTTPAnswer(type: DeviceHeader.json, try await service.takeReports(body, from: now).bytes)
             }
         case .keys:
             return work(request, limit: KeyChangeRequest.envelopeLimit) { body in
@@ -240,8 +244,9 @@ public struct DeviceResponder: HTTPResponder {
             }
         }
         let tags = request.headers["If-None-Match"]
-        let (_, shared) = versions.current
-        guard !tags.isEmpty, EntityTags.match(tags, tag(row, shared)) else {
+        let (content, shared) = versions.current
+        let tag = tag(row, content, shared)
+        guard !tags.isEmpty, EntityTags.match(tags, tag) else {
             return .answer(fullState(row, nonce: nil, isUpdating))
         }
         if let wait = Self.wait(request.headers) {
@@ -251,14 +256,15 @@ public struct DeviceResponder: HTTPResponder {
                 guard let now = directory.row(row.id), now.generation == row.generation else {
                     return HTTPAnswer(DeviceProblem.unauthorised(request.id))
                 }
-                let tag = tag(now, versions.current.tag)
+                let current = versions.current
+                let tag = self.tag(now, current.content, current.tag)
                 guard EntityTags.match(tags, tag) else { return fullState(now, nonce: nil, isUpdating) }
                 var answer = unchanged(now, tag, isUpdating)
                 answer.headers.add(name: "Preference-Applied", value: "wait=\(wait)")
                 return answer
             }
         }
-        return .answer(unchanged(row, tag(row, shared), isUpdating))
+        return .answer(unchanged(row, tag, isUpdating))
     }
 
     private static func wait(_ headers: HTTPHeaders) -> Int? {
@@ -268,8 +274,10 @@ public struct DeviceResponder: HTTPResponder {
         return min(seconds, DeviceHeader.longestWait)
     }
 
-    private func tag(_ row: DeviceDirectory.Row, _ shared: String) -> String {
-        "\"\(shared)\(String(row.tag, radix: 16))\""
+    /// What all share, what is the device's own, and the version of the director's list that it is in.
+    private func tag(_ row: DeviceDirectory.Row, _ content: HubVersions.Content, _ shared: String) -> String {
+        let list = content.outline?.version(for: row.id.text).map { "-\($0)" } ?? ""
+        return "\"\(shared)\(String(row.tag, radix: 16))\(list)\""
     }
 
     private func unchanged(_ row: DeviceDirectory.Row, _ tag: String, _ isUpdating: Bool) -> HTTPAnswer {
@@ -285,7 +293,7 @@ public struct DeviceResponder: HTTPResponder {
             director: content.director, descriptor: content.descriptor, rotateKey: row.rotateKey,
             auditKey: content.auditKey, auditSize: content.auditSize, freshnessTicket: ticket)
         var answer = HTTPAnswer(type: DeviceHeader.json, state.bytes)
-        pace(&answer, row, tag(row, shared), isUpdating)
+        pace(&answer, row, tag(row, content, shared), isUpdating)
         return answer
     }
 
@@ -309,7 +317,9 @@ public struct DeviceResponder: HTTPResponder {
     // MARK: Files
 
     private func metadataAnswer(_ request: HTTPRequest, _ repository: RepositoryName, _ name: String) -> HTTPAnswer {
-        guard let file = metadata.file(name, of: repository) else { return notFound(request) }
+        guard let file = metadata.file(name, of: repository) else {
+            return metadata.bin(name, of: repository).map { binAnswer(request, $0, name) } ?? notFound(request)
+        }
         let headers: HTTPHeaders = [
             "ETag": file.tag, "Content-Type": DeviceHeader.json, "Vary": "Accept-Encoding",
             "Cache-Control": file.isImmutable ? "max-age=31536000, immutable" : "no-cache",
@@ -324,6 +334,17 @@ public struct DeviceResponder: HTTPResponder {
         var compressed = headers
         compressed.add(name: "Content-Encoding", value: "zstd")
         return HTTPAnswer(.ok, headers: compressed, body: .bytes(zstd))
+    }
+
+    /// One of very many files, each for few devices: not held in memory. A numbered name always has the same bytes.
+    private func binAnswer(_ request: HTTPRequest, _ file: OpenedFile, _ name: String) -> HTTPAnswer {
+        let headers: HTTPHeaders = [
+            "ETag": "\"\(name)\"", "Content-Type": DeviceHeader.json, "Cache-Control": "max-age=31536000, immutable",
+        ]
+        if EntityTags.match(request.headers["If-None-Match"], "\"\(name)\"") {
+            return HTTPAnswer(.notModified, headers: headers)
+        }
+        return HTTPAnswer(.ok, headers: headers, body: .file(file, range: 0..<file.size, pace: nil))
     }
 
     private func blob(_ request: HTTPRequest, _ digest: Digest, _ row: DeviceDirectory.Row) -> HTTPAcceptance {

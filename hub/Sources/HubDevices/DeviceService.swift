@@ -18,6 +18,7 @@ public struct DeviceService: Sendable {
     let store: any MetadataStore
     let enrolment: EnrolmentService
     let reports: ReportReceiver
+    private let reporters = KnownReporters()
     let audit: AuditLog
     let tokens: AccessTokens
     let tokenSigner: any Signer
@@ -97,7 +98,11 @@ public struct DeviceService: Sendable {
     }
 
     func takeReports(_ body: [UInt8], from row: DeviceDirectory.Row) async throws -> ReportAnswer {
-        try await reports.receive(ReportBatch.envelopes(in: body), from: device(row.id))
+        let envelopes = try ReportBatch.envelopes(in: body)
+        if let known = reporters.find(row) { return try await reports.receive(envelopes, from: known) }
+        let reporter = try ReportingDevice(await device(row.id))
+        reporters.keep(reporter, for: row)
+        return try await reports.receive(envelopes, from: reporter)
     }
 
     func stageKey(_ body: [UInt8], for row: DeviceDirectory.Row) async throws -> KeyChangeAnswer {

@@ -1,5 +1,6 @@
 import Base
 import HubProtocol
+import Trust
 import NIOConcurrencyHelpers
 
 /// What is the same in every device's state answer, and who waits for it to change.
@@ -7,6 +8,8 @@ public final class HubVersions: Sendable {
     public struct Content: Sendable, Equatable {
         public var release = DeviceStateAnswer.Versions.none
         public var director = DeviceStateAnswer.Versions.none
+        /// Who has to look at the director; nil where every change concerns all.
+        public var outline: DirectorOutline?
         public var descriptor: Int64 = 0
         public var auditKey = ""
         public var auditSize: Int64 = 0
@@ -17,8 +20,9 @@ public final class HubVersions: Sendable {
 
         /// The part of the entity tag that all devices share.
         var tag: String {
+            let common = outline?.common ?? String(director.timestamp)
             let text =
-                "\(release.root) \(release.timestamp) \(director.root) \(director.timestamp) \(descriptor) \(auditKey)"
+                "\(release.root) \(release.timestamp) \(director.root) \(common) \(descriptor) \(auditKey)"
             return String(Digest.sha256(Array(text.utf8)).hex.prefix(16))
         }
     }
@@ -43,9 +47,12 @@ public final class HubVersions: Sendable {
     /// Changes the content; long polls end when the change is one that devices shall see.
     public func update(_ change: @Sendable (inout Content) -> Void) {
         let woken = state.withLockedValue { state in
+            let outline = state.content.outline
             change(&state.content)
             let tag = state.content.tag
-            guard tag != state.tag else { return [CheckedContinuation<Void, Never>]() }
+            guard tag != state.tag || state.content.outline != outline else {
+                return [CheckedContinuation<Void, Never>]()
+            }
             state.tag = tag
             defer { state.waiters = [:] }
             return Array(state.waiters.values)

@@ -1,5 +1,6 @@
 import Archive
 import Base
+import HubHTTP
 import HubProtocol
 import Model
 import NIOConcurrencyHelpers
@@ -23,6 +24,7 @@ public final class MetadataFiles: Sendable {
     }
 
     private let files = NIOLockedValueBox<[RepositoryName: [String: File]]>([:])
+    private let folders = NIOLockedValueBox<[RepositoryName: String]>([:])
 
     public init() {}
 
@@ -30,11 +32,20 @@ public final class MetadataFiles: Sendable {
         files.withLockedValue { $0[repository]?[name] }
     }
 
+    /// A director's list of one bin of devices, from its folder; nil for any other name.
+    public func bin(_ name: String, of repository: RepositoryName) -> OpenedFile? {
+        guard repository == .director, DeviceBins.isFile(name), let folder = folders.withLockedValue({ $0[repository] })
+        else { return nil }
+        return try? OpenedFile(path: Path.join(folder, name))
+    }
+
     /// Replaces what is held of a repository by what its folder has. What did not change is not compressed again.
     public func load(_ repository: RepositoryName, from directory: String, fileSystem: FileSystem) throws {
         var next: [String: File] = [:]
         var size = 0
-        let names = try fileSystem.list(directory, limit: Self.fileLimit).filter { $0.hasSuffix(".json") }
+        let names = try fileSystem.list(directory, limit: Self.fileLimit).filter {
+            $0.hasSuffix(".json") && !(repository == .director && DeviceBins.isFile($0))
+        }
         // Unnumbered names first, then the highest numbers: a client needs the newest of everything.
         for name in names.sorted(by: { Self.rank($0) > Self.rank($1) }) {
             let bytes = try fileSystem.read(Path.join(directory, name), limit: TrustLimits.standard.targetsBytes)
@@ -47,6 +58,7 @@ public final class MetadataFiles: Sendable {
                 next[name] = try Self.make(bytes, tag: tag, isImmutable: Self.rank(name) != .max)
             }
         }
+        folders.withLockedValue { $0[repository] = directory }
         let loaded = next
         files.withLockedValue { $0[repository] = loaded }
     }
@@ -77,5 +89,16 @@ extension MetadataFiles {
             DeviceStateAnswer.Versions(root: roots.max() ?? 0, timestamp: signed?["version"]?.integer ?? 0),
             signed?["meta"]?["snapshot.json"]?["version"]?.integer ?? 0
         )
+    }
+
+    /// Who has to look at the director's repository, as its published metadata has it.
+    public func outline() -> DirectorOutline? {
+        let (versions, snapshot) = versions(of: .director)
+        guard versions.timestamp > 0, let bytes = file("\(snapshot).snapshot.json", of: .director)?.bytes,
+            let listed = try? JSONValue(parsing: Array(bytes.readableBytesView))["signed"]?["meta"]?["targets.json"],
+            let version = listed["version"]?.integer,
+            let targets = file("\(version).targets.json", of: .director)?.bytes
+        else { return nil }
+        return DirectorOutline(snapshot: Array(bytes.readableBytesView), targets: Array(targets.readableBytesView))
     }
 }

@@ -220,8 +220,10 @@ public struct EnrolmentService: Sendable {
 
     /// The same by the record that each peer follows from, with the time at which a temporary one goes.
     public func eachPeer(_ body: (RecordKey, [TunnelPeer], Timestamp?) throws -> Void) async throws {
-        let active = try Selector("state=\(Device.State.active.rawValue)")
-        try await store.each(Device.self, active) { try body($0.key, $0.peers(in: identity.network), nil) }
+        try await store.eachBrief {
+            let peers = $0.peers(in: identity.network)
+            if !peers.isEmpty { try body(RecordKey(.device, try $0.id.text), peers, nil) }
+        }
         let now = clock.now()
         try await store.each(TokenRecord.self) { record in
             if let peer = try record.peer(in: identity.network, at: now, sealing: sealing) {

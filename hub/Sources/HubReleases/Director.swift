@@ -9,14 +9,9 @@ import Trust
 /// It follows the store: assignments, fleets and devices say what each device shall have, and what the repository
 /// says otherwise is changed. A stolen hub can hold back or choose among signed releases, and no more than that.
 public actor Director {
-    /// Part of a role's life after which it is signed anew.
-    static let renewal = 0.5
-
-    private let repository: Repository
+    private let repository: FleetDirector
     private let releases: Repository
-    private let signers: [any Signer]
     private let store: any MetadataStore
-    private let clock: SystemClock
     private let published: @Sendable () async throws -> Void
     /// Nil before the first round and after one that failed.
     private var known: Knowledge?
@@ -28,11 +23,9 @@ public actor Director {
         path: String, signers: [any Signer], store: any MetadataStore, fileSystem: FileSystem = FileSystem(),
         clock: SystemClock = .live, published: @escaping @Sendable () async throws -> Void
     ) {
-        repository = Repository(path: path, name: .director, fileSystem: fileSystem, clock: clock)
+        repository = FleetDirector(path: path, signers: signers, fileSystem: fileSystem, clock: clock)
         releases = Repository(path: path, fileSystem: fileSystem, clock: clock)
-        self.signers = signers
         self.store = store
-        self.clock = clock
         self.published = published
     }
 
@@ -71,20 +64,12 @@ public actor Director {
         try await store.each(Assignments.self) { now.assignments[$0.id] = $0 }
         try await store.each(Fleet.self) { now.fleets[$0.id] = $0 }
         try list(&now)
-        for entry in try repository.assignments() {
-            now.said[entry.device, default: [:]][entry.target.app] = entry.target
+        var edit = AssignmentEdit(isWhole: true)
+        if !now.assignments.isEmpty {
+            var judge = Judge(now)
+            try await store.eachBrief { try judge.set($0, in: &edit) }
         }
-        let rules = now.rules
-        var edit = Edit()
-        var unseen = Set(now.said.keys)
-        if !now.assignments.isEmpty || !now.said.isEmpty {
-            try await store.each(Device.self) { device in
-                unseen.remove(device.id.text)
-                edit.judge(device.id.text, said: now.said, wanted: now.targets(rules.resolve(device)))
-            }
-        }
-        for device in unseen { edit.judge(device, said: now.said, wanted: [:]) }
-        try await write(edit, &now)
+        try await write(edit)
         known = now
     }
 
@@ -119,13 +104,13 @@ public actor Director {
             default: continue
             }
         }
-        var edit = Edit()
+        var edit = AssignmentEdit(isWhole: false)
         try await judge(scope, now, &edit)
-        try await write(edit, &now)
+        try await write(edit)
         known = now
     }
 
-    private func judge(_ scope: Scope, _ now: Knowledge, _ edit: inout Edit) async throws {
+    private func judge(_ scope: Scope, _ now: Knowledge, _ edit: inout AssignmentEdit) async throws {
         var devices = scope.devices
         var selectors = Set(scope.selectors)
         for target in scope.targets {
@@ -134,22 +119,19 @@ public actor Director {
             case .fleet(let id): if let fleet = now.fleets[id] { selectors.insert(fleet.selector) }
             }
         }
-        let rules = now.rules
-        var judged: Set<String> = []
-        for selector in selectors {
-            try await store.each(Device.self, selector) { device in
-                guard judged.insert(device.id.text).inserted else { return }
-                edit.judge(device.id.text, said: now.said, wanted: now.targets(rules.resolve(device)))
-            }
-        }
-        let rest = devices.subtracting(judged).sorted()
-        for start in stride(from: 0, to: rest.count, by: HubStoreLimits.page) {
-            let ids = rest[start..<min(start + HubStoreLimits.page, rest.count)]
-            let records = try await store.get(ids.map { RecordKey(.device, $0) })
-            for id in ids {
-                let device = try records[RecordKey(.device, id)].map { try Device(decoding: $0.body) }
-                let wanted = device.map { now.targets(rules.resolve($0)) } ?? [:]
-                edit.judge(id, said: now.said, wanted: wanted)
+        var judge = Judge(now)
+        // A device that two fleets choose is judged twice, to the same end.
+        for selector in selectors { try await store.eachBrief(selector) { try judge.set($0, in: &edit) } }
+        let ids = devices.sorted()
+        for start in stride(from: 0, to: ids.count, by: HubStoreLimits.page) {
+            let page = ids[start..<min(start + HubStoreLimits.page, ids.count)]
+            let records = try await store.get(page.map { RecordKey(.device, $0) })
+            for id in page {
+                if let record = records[RecordKey(.device, id)] {
+                    try record.body.withUnsafeBytes { try DeviceBrief.read($0) { try judge.set($0, in: &edit) } }
+                } else {
+                    try edit.set(id, to: [])
+                }
             }
         }
     }
@@ -159,17 +141,8 @@ public actor Director {
             try releases.publishedReleases().map { ("\($0.app)/\($0.version)", $0) }, uniquingKeysWith: { $1 })
     }
 
-    private func write(_ edit: Edit, _ now: inout Knowledge) async throws {
-        guard !edit.stale.isEmpty || !edit.missing.isEmpty else { return }
-        for (app, devices) in edit.stale.sorted(by: { $0.key < $1.key }) {
-            try repository.unassign(devices.sorted(), app: app, signers: signers)
-            for device in devices { now.said[device]?[app] = nil }
-        }
-        for (_, entry) in edit.missing.sorted(by: { $0.key < $1.key }) {
-            try repository.assign(entry.target, to: entry.devices.sorted(), signers: signers)
-            for device in entry.devices { now.said[device, default: [:]][entry.target.app] = entry.target }
-        }
-        try await published()
+    private func write(_ edit: AssignmentEdit) async throws {
+        if try repository.apply(edit) { try await published() }
     }
 
     private typealias Assignments = HubCore.Assignment
@@ -180,21 +153,47 @@ public actor Director {
         var fleets: [FleetID: Fleet] = [:]
         /// Published releases, by app and version.
         var listed: [String: ReleaseTarget] = [:]
-        /// What the repository says, by device and app.
-        var said: [String: [String: ReleaseTarget]] = [:]
+    }
 
-        var rules: AssignmentRules { AssignmentRules(fleets: fleets.values, assignments: assignments.values) }
+    /// Says what devices shall have. Of those whose labels are the same it asks once.
+    private struct Judge {
+        private let rules: AssignmentRules
+        private let listed: [String: ReleaseTarget]
+        /// Numbers of sets of releases, by architecture and labels as rows have them.
+        private var known: [[UInt8]: UInt16] = [:]
 
-        /// By app. Where fleets contradict each other nothing is said, and so nothing changes on the device.
-        func targets(_ outcomes: [AppID: AssignmentRules.Outcome]) -> [String: ReleaseTarget] {
-            var targets: [String: ReleaseTarget] = [:]
-            for (app, outcome) in outcomes {
+        init(_ now: Knowledge) {
+            rules = AssignmentRules(fleets: now.fleets.values, assignments: now.assignments.values)
+            listed = now.listed
+        }
+
+        mutating func set(_ device: DeviceBrief, in edit: inout AssignmentEdit) throws {
+            try edit.set(device.idBytes, to: number(device, in: &edit))
+        }
+
+        private mutating func number(
+            _ device: DeviceBrief, in edit: inout AssignmentEdit
+        ) throws -> UInt16 {
+            guard device.state == .active else { return try edit.number(of: []) }
+            let id = try device.id
+            if rules.hasOwn(id) { return try edit.number(of: targets(rules.resolve(id, labels: device.recordLabels))) }
+            var key = Array(device.architectureBytes)
+            key.append(0)
+            key.append(contentsOf: device.labelBytes)
+            if let number = known[key] { return number }
+            let number = try edit.number(of: targets(rules.resolve(id, labels: device.recordLabels)))
+            known[key] = number
+            return number
+        }
+
+        /// Where fleets contradict each other nothing is said, and so nothing changes on the device.
+        private func targets(_ outcomes: [AppID: AssignmentRules.Outcome]) -> [ReleaseTarget] {
+            outcomes.compactMap { app, outcome in
                 guard case .assigned(let assignment) = outcome,
                     let target = listed["\(app)/\(assignment.version)"], target.digest == assignment.digest
-                else { continue }
-                targets[app.text] = target
+                else { return nil }
+                return target
             }
-            return targets
         }
     }
 
@@ -206,38 +205,10 @@ public actor Director {
         var selectors: [Selector] = []
     }
 
-    /// What the repository has to say otherwise.
-    private struct Edit {
-        /// Devices by the app that they shall have no more.
-        var stale: [String: Set<String>] = [:]
-        /// By path.
-        var missing: [String: (target: ReleaseTarget, devices: [String])] = [:]
-
-        mutating func judge(
-            _ device: String, said: [String: [String: ReleaseTarget]], wanted: [String: ReleaseTarget]
-        ) {
-            let said = said[device] ?? [:]
-            for app in said.keys where wanted[app] == nil { stale[app, default: []].insert(device) }
-            for (app, target) in wanted where said[app]?.path != target.path || said[app]?.digest != target.digest {
-                missing[target.path, default: (target, [])].devices.append(device)
-            }
-        }
-    }
-
     // MARK: Renewal
 
     /// Signs what is over half of its life; called now and then.
     public func renew() async throws {
-        let now = clock.now()
-        let roles = try repository.status().roles
-        let days = RepositoryPlan.defaultDays
-        let lives = ["targets": days.targets, "snapshot": days.snapshot, "timestamp": days.timestamp]
-        let due = roles.filter { role in
-            guard let expires = role.expires, let life = lives[role.name] else { return false }
-            return Double(expires - now) < Double(life) * 86_400 * Self.renewal
-        }
-        guard !due.isEmpty else { return }
-        try repository.refresh(due.map(\.name), signers: signers)
-        try await published()
+        if try repository.renew() { try await published() }
     }
 }

@@ -4,6 +4,21 @@ import HubProtocol
 import HubStore
 import Trust
 
+/// A device as its reports are judged: its id, and its key made ready for many of them.
+public struct ReportingDevice: Sendable {
+    let device: DeviceID
+    let key: EnvelopeKey
+
+    /// - Throws: `hub.device-state` for one that may not report.
+    public init(_ device: Device) throws(HubError) {
+        guard device.state == .active, let key = device.reportKey else {
+            throw HubError(.deviceState, "device \(device.id)", "is \(device.state.rawValue) and may not report")
+        }
+        self.device = device.id
+        self.key = EnvelopeKey(key)
+    }
+}
+
 /// Takes in what devices report: checks each envelope with the device's own key, and hands the envelopes as they
 /// came to the store, which keeps each once and commits those of many devices together.
 ///
@@ -22,16 +37,18 @@ public struct ReportReceiver: Sendable {
     /// - Parameter device: by the tunnel and the token that the call came with; active.
     /// - Throws: `hub.device-state`, `hub.limit`, and what the store throws: then nothing counts as taken.
     public func receive(_ envelopes: [[UInt8]], from device: Device) async throws -> ReportAnswer {
-        guard device.state == .active, let key = device.reportKey else {
-            throw HubError(.deviceState, "device \(device.id)", "is \(device.state.rawValue) and may not report")
-        }
+        try await receive(envelopes, from: ReportingDevice(device))
+    }
+
+    /// The same of one whose key is kept ready.
+    public func receive(_ envelopes: [[UInt8]], from reporter: ReportingDevice) async throws -> ReportAnswer {
         guard envelopes.count <= ReportBatch.envelopes else {
             throw HubError(.limit, "report", "\(envelopes.count) envelopes, at most \(ReportBatch.envelopes)")
         }
         var receipt = ReportAnswer()
         var segments: [(place: Int, segment: ReportSegment)] = []
         for (place, bytes) in envelopes.enumerated() {
-            switch Self.segment(bytes, of: device.id, key: key) {
+            switch Self.segment(bytes, of: reporter) {
             case .success(let segment): segments.append((place, segment))
             case .failure(let refusal): receipt.refused[place] = refusal.reason
             }
@@ -57,13 +74,14 @@ public struct ReportReceiver: Sendable {
     private struct Refused: Error { var reason: ReportAnswer.Refusal }
 
     private static func segment(
-        _ bytes: [UInt8], of device: DeviceID, key: Trust.PublicKey
+        _ bytes: [UInt8], of reporter: ReportingDevice
     ) -> Result<ReportSegment, Refused> {
         do {
-            let report = try ReportEnvelope(verifying: bytes, by: key)
-            guard report.device == device.text else { return .failure(Refused(reason: .untrusted)) }
+            let report = try ReportHead(verifying: bytes, by: reporter.key)
+            guard report.device == reporter.device.text else { return .failure(Refused(reason: .untrusted)) }
             return .success(
-                ReportSegment(device: device, epoch: report.epoch, sequence: report.sequence, body: bytes))
+                ReportSegment(
+                    device: reporter.device, epoch: report.epoch, sequence: report.sequence, body: bytes))
         } catch {
             return .failure(Refused(reason: error.reason == .signatureInvalid ? .untrusted : .malformed))
         }

@@ -115,7 +115,7 @@ struct HubParts: Sendable {
             path: layout.repository, store: store, blobs: blobs, fileSystem: fileSystem, clock: clock,
             published: publish)
         try await publish()
-        try await director.apply()
+        // The director takes its first look, at all devices, while they are served already: see `keepDirector`.
         try await follow(feed)
     }
 
@@ -261,7 +261,9 @@ struct HubParts: Sendable {
         }
         let (release, snapshot) = metadata.versions(of: .release)
         let (director, _) = metadata.versions(of: .director)
+        let outline = metadata.outline()
         versions.update {
+            $0.outline = outline
             $0.release = release
             $0.director = director
             $0.releaseSnapshot = snapshot

@@ -54,6 +54,9 @@ public enum HubStoreLimits {
     public static let page = 1_000
     /// Records that one call of `list` looks at; a page that finds fewer says where to go on.
     public static let scan = 10_000
+    /// Bodies of one page, and the bytes after which a page ends.
+    public static let bodies = 8_192
+    public static let bodiesSize = 4 << 20
     /// Bytes of a record's id and of its body.
     public static let idLength = 255
     public static let bodySize = HubLimits.recordSize
@@ -62,6 +65,10 @@ public enum HubStoreLimits {
     /// Segments of one call, and those waiting for the next group commit.
     public static let segments = 1_000
     public static let waitingSegments = 20_000
+    /// Bytes of the segments that wait.
+    public static let waitingBytes = 64 << 20
+    /// Pages of the write-ahead log after which it is moved into the database: 32 MiB.
+    public static let checkpointPages = 8_192
     /// How far a segment may run ahead of the last one acknowledged.
     public static let segmentWindow: Int64 = 10_000
     /// Bytes of one ranged read.

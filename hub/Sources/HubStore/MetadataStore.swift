@@ -13,6 +13,9 @@ public protocol MetadataStore: Sendable {
     /// one call looks at no more than ``HubStoreLimits/scan`` records.
     func list(_ kind: RecordKind, selector: Selector, after cursor: String?, limit: Int) async throws -> RecordPage
 
+    /// Bodies alone of what ``list(_:selector:after:limit:)`` gives, many in one piece: for reading a whole fleet.
+    func bodies(_ kind: RecordKind, selector: Selector, after cursor: String?) async throws -> BodyPage
+
     /// Writes all or nothing. - Throws: `hub-store.conflict` naming the first record that is not as expected,
     /// `hub-store.lease-lost`.
     @discardableResult
@@ -73,6 +76,33 @@ public struct RecordPage: Sendable {
     public init(records: [StoredRecord], next: String?) {
         self.records = records
         self.next = next
+    }
+}
+
+/// Bodies of records, one behind the other.
+public struct BodyPage: Sendable {
+    public var bytes: [UInt8] = []
+    /// Where each body ends.
+    public var ends: [Int] = []
+    /// Where the next page starts; nil at the end.
+    public var next: String?
+
+    public init() {}
+
+    mutating func append(_ body: some Collection<UInt8>) {
+        bytes.append(contentsOf: body)
+        ends.append(bytes.count)
+    }
+
+    /// Visits each body.
+    public func forEach(_ visit: (UnsafeRawBufferPointer) throws -> Void) rethrows {
+        try bytes.withUnsafeBytes { buffer in
+            var start = 0
+            for end in ends {
+                try visit(UnsafeRawBufferPointer(rebasing: buffer[start..<end]))
+                start = end
+            }
+        }
     }
 }
 
@@ -236,24 +266,48 @@ extension MetadataStore {
         return (try Record(decoding: stored.body), stored.version)
     }
 
+    /// For backends that have nothing quicker.
+    public func bodies(_ kind: RecordKind, selector: Selector, after cursor: String?) async throws -> BodyPage {
+        let page = try await list(kind, selector: selector, after: cursor, limit: HubStoreLimits.page)
+        var bodies = BodyPage()
+        for record in page.records { bodies.append(record.body) }
+        bodies.next = page.next
+        return bodies
+    }
+
     /// Every record of a kind that a selector chooses, by id, in pages; a page is read while the one before it is
     /// worked on. What is committed meanwhile may or may not be among them.
     public func each<Record: HubRecord>(
         _ type: Record.Type = Record.self, _ selector: Selector = .everything,
         isolation: isolated (any Actor)? = #isolation, _ body: (Record) throws -> Void
     ) async throws {
-        var page = try await list(Record.kind, selector: selector, after: nil, limit: HubStoreLimits.page)
+        try await eachBody(Record.kind, selector) { try body(Record(decoding: Array($0))) }
+    }
+
+    /// The same of devices as a hub keeps them in memory, which is far quicker.
+    public func eachBrief(
+        _ selector: Selector = .everything, isolation: isolated (any Actor)? = #isolation,
+        _ body: (DeviceBrief) throws -> Void
+    ) async throws {
+        try await eachBody(.device, selector) { try DeviceBrief.read($0, body) }
+    }
+
+    private func eachBody(
+        _ kind: RecordKind, _ selector: Selector, isolation: isolated (any Actor)? = #isolation,
+        _ body: (UnsafeRawBufferPointer) throws -> Void
+    ) async throws {
+        var page = try await bodies(kind, selector: selector, after: nil)
         while true {
             let cursor = page.next
-            async let following = next(Record.kind, selector, cursor)
-            for stored in page.records { try body(Record(decoding: stored.body)) }
+            async let following = next(kind, selector, cursor)
+            try page.forEach(body)
             guard let next = try await following else { return }
             page = next
         }
     }
 
-    private func next(_ kind: RecordKind, _ selector: Selector, _ cursor: String?) async throws -> RecordPage? {
+    private func next(_ kind: RecordKind, _ selector: Selector, _ cursor: String?) async throws -> BodyPage? {
         guard let cursor else { return nil }
-        return try await list(kind, selector: selector, after: cursor, limit: HubStoreLimits.page)
+        return try await bodies(kind, selector: selector, after: cursor)
     }
 }

@@ -3,18 +3,24 @@ import HubCore
 import SQLite
 
 /// The embedded store: one SQLite database, written by one hub process at a time, safe under several.
+///
+/// It has a thread of its own: while that waits for a disk, the threads that check signatures go on.
 public actor SQLiteMetadataStore: MetadataStore {
+    private let executor = QueueExecutor(label: "holdfast-hub.store")
+    public nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
     let connection: Connection
     /// Changes of so many commits are kept.
     let changesKept: Int64
     var waiting: [WaitingIngest] = []
     var waitingCount = 0
+    var waitingBytes = 0
     var isFlushDue = false
 
     /// Opens or creates the database at `path`.
     public init(path: String, changesKept: Int64 = 1_000_000, monitor: DurabilityMonitor = .passthrough) throws {
         var options = Connection.Options()
         options.pageCache = 16 << 10
+        options.checkpointPages = HubStoreLimits.checkpointPages
         connection = try Connection(path: path, options: options, monitor: monitor)
         self.changesKept = changesKept
         try connection.migrate(Self.schema)
@@ -93,6 +99,15 @@ public actor SQLiteMetadataStore: MetadataStore {
             if selector.matches(record.labels) { records.append(record) }
             return true
         }
+        try scan(kind, selector, after: cursor, body: visit)
+        let isFull = records.count == limit || looked == HubStoreLimits.scan
+        return RecordPage(records: records, next: isFull ? next : nil)
+    }
+
+    /// Steps through the rows that a selector's best label finds, by id.
+    private func scan(
+        _ kind: RecordKind, _ selector: Selector, after cursor: String?, body: (borrowing Row) throws -> Bool
+    ) throws {
         let start = cursor ?? ""
         // One more than is looked at, so that an end exactly there is known to be one.
         let bound = SQLiteValue(HubStoreLimits.scan + 1)
@@ -103,14 +118,34 @@ public actor SQLiteMetadataStore: MetadataStore {
                 ON record.kind = label.kind AND record.id = label.id
                 WHERE label.kind = ? AND label.key = ? AND label.value = ? AND label.id > ? ORDER BY label.id LIMIT ?
                 """,
-                [.text(kind.rawValue), .text(anchor.key), .text(anchor.value), .text(start), bound], body: visit)
+                [.text(kind.rawValue), .text(anchor.key), .text(anchor.value), .text(start), bound], body: body)
         } else {
             try connection.each(
                 "SELECT id, version, labels, body FROM record WHERE kind = ? AND id > ? ORDER BY id LIMIT ?",
-                [.text(kind.rawValue), .text(start), bound], body: visit)
+                [.text(kind.rawValue), .text(start), bound], body: body)
         }
-        let isFull = records.count == limit || looked == HubStoreLimits.scan
-        return RecordPage(records: records, next: isFull ? next : nil)
+    }
+
+    public func bodies(_ kind: RecordKind, selector: Selector, after cursor: String?) async throws -> BodyPage {
+        var page = BodyPage()
+        page.bytes.reserveCapacity(HubStoreLimits.bodiesSize)
+        var looked = 0
+        var known: [String: Bool] = [:]
+        try scan(kind, selector, after: cursor) { row in
+            looked += 1
+            if !selector.requirements.isEmpty {
+                let text = try row.text(2)
+                let matches = try known[text] ?? selector.matches(Self.unpack(text))
+                known[text] = matches
+                if matches { try row.withBlob(3) { page.append($0) } }
+            } else {
+                try row.withBlob(3) { page.append($0) }
+            }
+            guard looked == HubStoreLimits.bodies || page.bytes.count >= HubStoreLimits.bodiesSize else { return true }
+            page.next = try row.text(0)
+            return false
+        }
+        return page
     }
 
     private static func record(_ kind: RecordKind, _ row: borrowing Row, _ labels: Labels) throws -> StoredRecord {

@@ -24,7 +24,7 @@ public actor TunnelAuthority {
     /// Netlink and sockets block: never on the cooperative threads, and one call after the other.
     private let queue = DispatchQueue(label: "holdfast-hub.wireguard")
     /// What was last applied, by the record it follows from.
-    private var applied: [RecordKey: [TunnelPeer]] = [:]
+    private var applied = AppliedPeers()
     /// Temporary peers and when they go.
     private var expiries: [RecordKey: Timestamp] = [:]
     private var nextFull: Timestamp
@@ -60,22 +60,25 @@ public actor TunnelAuthority {
     public func reconcile() async throws { try await inTurn { try await $0.compare() } }
 
     private func compare() async throws {
-        var peers: [RecordKey: [TunnelPeer]] = [:]
+        var peers = AppliedPeers()
         var expiries: [RecordKey: Timestamp] = [:]
+        var configuration = DeviceConfiguration(privateKey: key, listenPort: port, peers: [])
         try await enrolment.eachPeer { record, wanted, expires in
-            peers[record] = wanted
+            peers.append(wanted, of: record)
+            configuration.peers += wanted.map(Self.configuration)
             expiries[record] = expires
         }
-        let configuration = DeviceConfiguration(
-            privateKey: key, listenPort: port, peers: peers.values.joined().map(Self.configuration))
-        let difference = try await blocking { [device] in try device.synchronize(to: configuration) }
+        peers.finish()
+        let (whole, count) = (configuration, configuration.peers.count)
+        configuration.peers = []
+        let difference = try await blocking { [device] in try device.synchronize(to: whole) }
         applied = peers
         self.expiries = expiries
         nextFull = clock.now() + Self.fullInterval
         if !difference.isEmpty {
             logger.notice(
                 "interface changed",
-                metadata: ["changes": "\(difference.peers.count)", "peers": "\(configuration.peers.count)"])
+                metadata: ["changes": "\(difference.peers.count)", "peers": "\(count)"])
         }
     }
 
@@ -95,8 +98,8 @@ public actor TunnelAuthority {
         let records = try await store.get(Array(keys))
         for key in keys.sorted() {
             let (wanted, expires) = try records[key].map { try enrolment.peers(of: $0, at: now) } ?? ([], nil)
-            steps += Self.changes(from: applied[key] ?? [], to: wanted)
-            next[key] = wanted.isEmpty ? nil : wanted
+            steps += Self.changes(from: applied[key], to: wanted)
+            next[key] = wanted
             nextExpiries[key] = expires
         }
         try await apply(steps)
@@ -131,9 +134,9 @@ public actor TunnelAuthority {
     private func expire(_ now: Timestamp) async throws {
         let over = expiries.filter { $0.value <= now }.map(\.key).sorted()
         guard !over.isEmpty else { return }
-        try await apply(over.flatMap { Self.changes(from: applied[$0] ?? [], to: []) })
+        try await apply(over.flatMap { Self.changes(from: applied[$0], to: []) })
         for key in over {
-            applied[key] = nil
+            applied[key] = []
             expiries[key] = nil
         }
         logger.info("temporary peers removed", metadata: ["count": "\(over.count)"])

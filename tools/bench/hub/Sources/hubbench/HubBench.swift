@@ -11,9 +11,12 @@ import WireGuard
 enum HubBench {
     static let usage = """
         hubbench rows DATABASE COUNT     writes device rows
-        hubbench load DATABASE           reads them into memory: seconds, and resident memory
+        hubbench start DATABASE          a hub's start over them, to the first poll: seconds, and resident memory
+        hubbench assign DATABASE FOLDER  a release to all of them; FOLDER gets the repositories
         hubbench serve FOLDER PORT MIB   serves one device on the hub's tunnel address, prints its token and a blob's digest
-        hubbench ingest DATABASE COUNT   takes report segments in, durably
+        hubbench sign FOLDER COUNT ENTRIES  devices and their report segments, signed, as requests; for reports
+        hubbench reports FOLDER PORT     serves those devices
+        hubbench send FOLDER HOST PORT   sends all of that, and says how long it took
         hubbench outage SEED             100,000 devices in virtual time, with an hour's outage and with a power cut
         """
 
@@ -21,10 +24,14 @@ enum HubBench {
         let arguments = CommandLine.arguments.dropFirst().map { $0 }
         switch (arguments.first, arguments.count) {
         case ("rows", 3): try await Rows.write(arguments[1], UInt64(arguments[2]) ?? 0)
-        case ("load", 2): try await Rows.load(arguments[1])
+        case ("start", 2): try await Starting.run(arguments[1])
+        case ("assign", 3): try await Assigning.run(arguments[1], arguments[2])
         case ("serve", 4):
             try await Serving.serve(arguments[1], UInt16(arguments[2]) ?? 0, mebibytes: Int(arguments[3]) ?? 1)
-        case ("ingest", 3): try await Ingest.run(arguments[1], count: Int(arguments[2]) ?? 0)
+        case ("sign", 4):
+            try await Reports.sign(arguments[1], count: Int(arguments[2]) ?? 0, entries: Int(arguments[3]) ?? 1)
+        case ("reports", 3): try await Reports.serve(arguments[1], UInt16(arguments[2]) ?? 0)
+        case ("send", 4): try await Reports.send(arguments[1], arguments[2], UInt16(arguments[3]) ?? 0)
         case ("outage", 2): try Outage.run(seed: UInt64(arguments[1]) ?? 1)
         default:
             print(usage)
@@ -42,9 +49,10 @@ enum HubBench {
         return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
     }
 
-    static func residentMebibytes() throws -> Int {
+    /// Mebibytes of a field of /proc/self/status.
+    static func memory(_ field: String) throws -> Int {
         let status = String(decoding: try FileSystem().read("/proc/self/status", limit: 1 << 16), as: UTF8.self)
-        let line = status.split(separator: "\n").first { $0.hasPrefix("VmRSS:") }
+        let line = status.split(separator: "\n").first { $0.hasPrefix(field) }
         return (line?.split(separator: " ").compactMap { Int($0) }.first ?? 0) / 1024
     }
 }

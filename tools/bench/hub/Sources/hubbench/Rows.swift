@@ -1,5 +1,4 @@
 import HubCore
-import HubDevices
 import HubStore
 
 /// Device rows on disk and in memory.
@@ -13,15 +12,5 @@ enum Rows {
             try await store.commit(Commit(try (first...last).map { try .put(fixture.device($0), expecting: .absent) }))
         }
         print("rows \(count) written_s \(HubBench.now() - start) cpu_s \(HubBench.cpu())")
-    }
-
-    static func load(_ path: String) async throws {
-        let start = HubBench.now()
-        let store = try SQLiteMetadataStore(path: path)
-        let directory = DeviceDirectory(network: try Fixture().network, store: store)
-        try await directory.load()
-        print(
-            "rows \(directory.count) start_s \(HubBench.now() - start) cpu_s \(HubBench.cpu()) "
-                + "resident_mib \(try HubBench.residentMebibytes())")
     }
 }

@@ -29,38 +29,55 @@ enum Serving {
         let blob = try await blobs.put(
             (0..<mebibytes << 20).map { UInt8(truncatingIfNeeded: $0 &* 2_654_435_761 >> 7) })
         let signer = try Ed25519Signer(seed: Array(repeating: 1, count: 32))
-        let tokens = AccessTokens(issuer: "https://bench", audience: "device", keys: [signer.publicKey])
         let directory = DeviceDirectory(network: fixture.network, store: store)
         try await directory.load()
-        let service = try DeviceService(
-            store: store,
-            enrolment: EnrolmentService(
-                store: store, hubKey: fixture.hubKey, identity: fixture.identity, sealing: Sealing(key: fixture.hubKey)),
-            audit: AuditLog(store: store, origin: "bench/audit", signer: signer), tokens: tokens, tokenSigner: signer,
-            freshnessSigner: nil, hubKey: fixture.hubKey, network: fixture.network)
-        let responder = DeviceResponder(
-            directory: directory, versions: HubVersions(hotSet: 10), metadata: MetadataFiles(), blobs: blobs,
-            service: service, schedule: PollSchedule(),
-            // The load generator is one device: what bounds one is not what is measured.
-            admission: AdmissionControl.Limits(rate: 1e9, deviceSpacing: 0), pacing: .init(deviceRate: 0, siteRate: 0),
-            descriptor: { nil }, logger: logger)
+        let responder = try responder(fixture, store: store, directory: directory, blobs: blobs, signer: signer)
         var bounds = HTTPBounds()
         bounds.connectionsPerPeer = 1_000
         let listener = try await HTTPListener.start(
             on: fixture.network.hub, port: port, bounds: bounds, group: MultiThreadedEventLoopGroup(numberOfThreads: 2),
             logger: logger, responder: responder)
-        guard let key = device.keys[.even]?.key,
-            let address = fixture.network.device(site: device.site, index: device.index, slot: .even)
-        else { throw Fixture.Impossible() }
+        guard let address = fixture.network.device(site: device.site, index: device.index, slot: .even) else {
+            throw Fixture.Impossible()
+        }
+        print(
+            "hub \(fixture.network.hub) device \(address) blob \(blob.digest.hex) token",
+            try token(device, signer))
+        fflush(nil)
+        try await Task.sleep(for: .seconds(life))
+        await listener.stop()
+    }
+
+    static func responder(
+        _ fixture: Fixture, store: SQLiteMetadataStore, directory: DeviceDirectory, blobs: FileBlobStore,
+        signer: Ed25519Signer
+    ) throws -> DeviceResponder {
+        let service = try DeviceService(
+            store: store,
+            enrolment: EnrolmentService(
+                store: store, hubKey: fixture.hubKey, identity: fixture.identity, sealing: Sealing(key: fixture.hubKey)),
+            audit: AuditLog(store: store, origin: "bench/audit", signer: signer),
+            tokens: AccessTokens(issuer: issuer, audience: audience, keys: [signer.publicKey]), tokenSigner: signer,
+            freshnessSigner: nil, hubKey: fixture.hubKey, network: fixture.network)
+        return DeviceResponder(
+            directory: directory, versions: HubVersions(hotSet: 10), metadata: MetadataFiles(), blobs: blobs,
+            service: service, schedule: PollSchedule(),
+            // The load generator is few devices: what bounds one is not what is measured.
+            admission: AdmissionControl.Limits(rate: 1e9, deviceSpacing: 0), pacing: .init(deviceRate: 0, siteRate: 0),
+            descriptor: { nil }, logger: Logger(label: "bench") { _ in SwiftLogNoOpLogHandler() })
+    }
+
+    private static let issuer = "https://bench"
+    private static let audience = "device"
+
+    /// An access token of a device, as the hub gives it.
+    static func token(_ device: Device, _ signer: Ed25519Signer) throws -> String {
+        guard let key = device.keys[.even]?.key else { throw Fixture.Impossible() }
         let now = SystemClock.live.now()
         let claims = AccessClaims(
             device: device.id, scopes: Set(AccessClaims.Scope.allCases), generation: device.credentialGeneration,
             tunnelKey: key, issued: now, expires: now + AccessTokens.longestLifetime)
-        print(
-            "hub \(fixture.network.hub) device \(address) blob \(blob.digest.hex) token",
-            try tokens.issue(claims, signer: signer))
-        fflush(nil)
-        try await Task.sleep(for: .seconds(life))
-        await listener.stop()
+        return try AccessTokens(issuer: issuer, audience: audience, keys: [signer.publicKey])
+            .issue(claims, signer: signer)
     }
 }
