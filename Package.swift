@@ -252,6 +252,17 @@ let package = Package(
             ],
             path: "Tests/AgentTestSupport", swiftSettings: swiftSettings),
         .target(
+            name: "CrashTestSupport",
+            dependencies: [
+                "AgentCore", "AgentTestSupport", "Archive", "Base", "CSQLite", "ImageDeltaCreate", "Model", "OCI",
+                "SQLite", "TestSupport", "Trust", logging, nioPosix,
+            ],
+            path: "Tests/CrashTestSupport", swiftSettings: swiftSettings),
+        // What `tools/crash-matrix --full` plays the whole matrix with.
+        .executableTarget(
+            name: "crash-matrix", dependencies: ["Base", "CrashTestSupport"], path: "Tests/CrashMatrixProgram",
+            swiftSettings: swiftSettings),
+        .target(
             name: "HTTPTestSupport", dependencies: ["TestSupport", nioCore, nioPosix], path: "Tests/HTTPTestSupport",
             swiftSettings: swiftSettings),
         .target(
@@ -286,10 +297,7 @@ let package = Package(
             ]),
         tests(
             "CrashTests",
-            [
-                "AgentCore", "AgentTestSupport", "Archive", "Base", "CSQLite", "ImageDeltaCreate", "Model", "OCI",
-                "SQLite", "Trust", logging, nioPosix,
-            ]),
+            ["AgentCore", "AgentTestSupport", "Base", "CrashTestSupport", "Model", "OCI", "SQLite", "Trust"]),
         tests(
             "AgentHubTests",
             [

@@ -1,6 +1,7 @@
 import AgentCore
 import AgentTestSupport
 import Base
+import CrashTestSupport
 import Glibc
 import OCI
 import Testing

@@ -24,7 +24,9 @@ final class AgentSite: Sendable {
     private let holdfast: String
     private let agentPath: String
 
-    init(_ engine: PrivateEngine) async throws {
+    /// - Parameter restartProgram: makes the program that restarts the engine, in the site's folder; the agent has none
+    ///   where nil.
+    init(_ engine: PrivateEngine, restartProgram: ((TemporaryDirectory) throws -> String)? = nil) async throws {
         self.engine = engine
         folder = try TemporaryDirectory()
         holdfast = try product("holdfast")
@@ -34,7 +36,8 @@ final class AgentSite: Sendable {
             with: Array(
                 """
                 { "stateDirectory": "\(folder.file("state"))", "socket": { "path": "\(folder.file("agent.sock"))" },
-                  "engine": { "socket": "\(engine.socketPath)", "reserveBytes": 0 },
+                  "engine": { "socket": "\(engine.socketPath)", "reserveBytes": 0,
+                              "restartProgram": "\(try restartProgram?(folder) ?? "")" },
                   "store": { "reserveBytes": 0 }, "reconcile": { "tickSeconds": 1, "trialStarts": 50, "watchdogSeconds": 15 },
                   "selfUpdate": { "starts": 3, "windowSeconds": 10 } }
                 """.utf8), op: "test")
@@ -143,8 +146,10 @@ final class AgentSite: Sendable {
         }
     }
 
-    func eventually(_ what: String, _ condition: () async throws -> Bool) async throws {
-        let deadline = ContinuousClock.now + .seconds(40)
+    func eventually(
+        _ what: String, limit: Duration = .seconds(40), _ condition: () async throws -> Bool
+    ) async throws {
+        let deadline = ContinuousClock.now + limit
         while ContinuousClock.now < deadline {
             if try await condition() { return }
             try await Task.sleep(for: .milliseconds(100))

@@ -2,8 +2,8 @@ import SQLite
 import Trust
 
 /// The journal's tables, step by step. A step that shipped is never edited; a change is a new step.
-enum JournalSchema {
-    static let migrations: [Migration] = [base, TrustStateStore.migration, Journal.reportMigration, locks]
+package enum JournalSchema {
+    package static let migrations: [Migration] = [base, TrustStateStore.migration, Journal.reportMigration, locks]
 
     private static let base = Migration(
         "journal tables",

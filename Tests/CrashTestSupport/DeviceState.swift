@@ -7,7 +7,7 @@ import Trust
 
 /// All of a device that must come out the same with a fault and without: what is wanted, what runs, what is trusted,
 /// what lies on the disk. No times, no identifiers that the engine made up.
-struct DeviceState: Equatable {
+package struct DeviceState: Equatable {
     private(set) var lines: [String] = []
 
     init(_ process: LabDevice.Process, _ device: LabDevice) async throws {

@@ -1,8 +1,7 @@
+import AgentCore
 import Base
 import CSQLite
 import SQLite
-
-@testable import AgentCore
 
 /// A journal as the schema version before the present one had it, with what a present one holds.
 enum OldJournal {

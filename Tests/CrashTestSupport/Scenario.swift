@@ -1,15 +1,13 @@
 import AgentCore
 import AgentTestSupport
 import Base
-import Glibc
 import Model
 import Synchronization
-import Testing
 import Trust
 
 /// One thing that happens to a device, played with and without a fault. A row of the table.
-struct Scenario: Sendable, CustomTestStringConvertible {
-    var name: String
+package struct Scenario: Sendable, CustomStringConvertible {
+    package var name: String
     /// Sets the stage; nothing strikes yet.
     var prepare: @Sendable (Stage) async throws -> Void
     /// What the fault strikes; the ticks that follow belong to it.
@@ -25,17 +23,14 @@ struct Scenario: Sendable, CustomTestStringConvertible {
     /// Whether store and engine are damaged when it begins.
     var beginsDamaged = false
 
-    var testDescription: String { name }
+    package var description: String { name }
 }
 
 extension Scenario {
-    static let all: [Scenario] = [
+    package static let all: [Scenario] = [
         firstInstall, update, updateByDelta, failedUpdate, rollbackByCommand, importDuringImport, prune, keyRotation,
         selfRestart, journalMigration, selfUpdate, failedSelfUpdate, locks, scrub,
     ]
-
-    /// Whether every operation of every scenario is tried.
-    static let isFull = getenv("HOLDFAST_CRASH_FULL") != nil
 
     private static let released: @Sendable (Bench) throws -> [Release] = { [try $0.v1(), try $0.v2()] }
 

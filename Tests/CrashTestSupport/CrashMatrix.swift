@@ -4,12 +4,11 @@ import Base
 import Glibc
 import Model
 import OCI
-import Testing
 
 /// Plays a scenario once to count its durable operations, and then again for each of them with a fault at it.
-struct CrashMatrix {
+package struct CrashMatrix {
     /// A column of the table.
-    enum FaultKind: String, CaseIterable, Sendable, CustomTestStringConvertible {
+    package enum FaultKind: String, CaseIterable, Sendable {
         case kill = "SIGKILL"
         case powerCut = "power cut"
         case noSpace = "ENOSPC"
@@ -20,7 +19,6 @@ struct CrashMatrix {
         case clockAhead = "clock +20 y"
         case clockBack = "clock -1 y"
 
-        var testDescription: String { rawValue }
         /// Wall clocks of the lab begin here.
         private static let labTime: Int64 = 1_790_000_000
         private static let year: Int64 = 31_557_600
@@ -42,12 +40,15 @@ struct CrashMatrix {
         var clockIsTrusted: Bool { ![.clock1970, .clockAhead, .clockBack].contains(self) }
     }
 
-    struct Outcome {
-        var count = 0
-        var hasStruck = false
-        var problems: [String] = []
-        var state: DeviceState?
-        var names: [String] = []
+    package struct Outcome {
+        package var count = 0
+        package var hasStruck = false
+        package var problems: [String] = []
+        package var state: DeviceState?
+        package var names: [String] = []
+
+        /// Syncs of files and directories among its operations.
+        package var syncs: Int { names.filter { $0.hasPrefix("sync") }.count }
     }
 
     let scenario: Scenario
@@ -57,7 +58,7 @@ struct CrashMatrix {
     private let memory: Stage.Memory
     private let invariants: Invariants
 
-    init(_ scenario: Scenario, _ kind: FaultKind) async throws {
+    package init(_ scenario: Scenario, _ kind: FaultKind) async throws {
         self.scenario = scenario
         self.kind = kind
         stage = try Stage(clockIsTrusted: kind.clockIsTrusted)
@@ -69,7 +70,7 @@ struct CrashMatrix {
     }
 
     /// Plays the scenario with the fault at operation `index`; nil only counts.
-    func play(at index: Int?, wanted: DeviceState? = nil) async throws -> Outcome {
+    package func play(at index: Int?, wanted: DeviceState? = nil) async throws -> Outcome {
         try stage.restore(memory)
         if !scenario.beginsWithoutProcess { _ = try await stage.settle() }
         let before = stage.device.engine.update { (Set($0.entries.keys), Set($0.images.keys)) }

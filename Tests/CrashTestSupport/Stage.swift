@@ -6,14 +6,14 @@ import Model
 import Trust
 
 /// A device with the agent process that is alive on it, if one is.
-final class Stage {
-    let bench: Bench
+package final class Stage {
+    package let bench: Bench
     var policy = PlanPolicy()
-    private(set) var process: LabDevice.Process?
+    package private(set) var process: LabDevice.Process?
 
-    var device: LabDevice { bench.device }
+    package var device: LabDevice { bench.device }
 
-    init(clockIsTrusted: Bool) throws {
+    package init(clockIsTrusted: Bool) throws {
         bench = try Bench(clockIsTrusted: clockIsTrusted)
         MonitoredVFS.watch(bench.disk, device.faults.monitor)
     }
@@ -21,7 +21,7 @@ final class Stage {
     deinit { MonitoredVFS.unwatch(bench.disk) }
 
     /// The process that runs, started if need be.
-    func running() async throws -> LabDevice.Process {
+    package func running() async throws -> LabDevice.Process {
         if let process { return process }
         let started = try await device.boot(policy: policy, reserve: Self.reserve)
         process = started
@@ -32,16 +32,16 @@ final class Stage {
     private static let reserve: Int64 = 4096
 
     /// The process ends, however it ends; its files are closed.
-    func stop() { process = nil }
+    package func stop() { process = nil }
 
-    func provision() async throws { try await bench.provision(try await running()) }
+    package func provision() async throws { try await bench.provision(try await running()) }
 
-    func take(app: String? = nil, retry: Bool = false) async throws {
+    package func take(app: String? = nil, retry: Bool = false) async throws {
         try await bench.take(try await running(), app: app, retry: retry)
     }
 
     /// Installs what the lab has published last and waits until it is committed.
-    func install(_ release: Release) async throws {
+    package func install(_ release: Release) async throws {
         try bench.lab.publish(release)
         try await take(app: release.app)
         guard try await settle() else {
@@ -108,7 +108,7 @@ final class Stage {
     }
 
     /// Ticks until all is settled and the engine is up; an engine that was killed comes back after a while.
-    func settle(limit: Int = 160) async throws -> Bool {
+    package func settle(limit: Int = 160) async throws -> Bool {
         for round in 0..<limit {
             if device.faults.isDead { return false }
             if round == 6, device.engine.update({ $0.isDown }) { device.engine.restart() }
@@ -123,5 +123,5 @@ final class Stage {
         return false
     }
 
-    func version() async throws -> String? { try await bench.version(try await running()) }
+    package func version() async throws -> String? { try await bench.version(try await running()) }
 }
