@@ -3,6 +3,8 @@ import Base
 /// The decoder of one run: streams, the cover under way, and the output buffer.
 final class ApplySession {
     private static let bufferBytes = 128 << 10
+    /// Bytes before the output buffer: room for the base bytes before a predicted block.
+    private static let slack = MemoryLayout<UInt64>.size
 
     private let base: BaseWindow
     private let baseSize: Int64
@@ -16,7 +18,6 @@ final class ApplySession {
 
     private let output: UnsafeMutablePointer<UInt8>
     private var filled = 0
-    private let block: UnsafeMutablePointer<UInt8>
 
     private let targetSize: Int64
     private var produced: Int64 = 0
@@ -48,13 +49,11 @@ final class ApplySession {
         differences = SparseDifferences(
             gaps: streams[DeltaFormat.Stream.gap.rawValue], runs: streams[DeltaFormat.Stream.run.rawValue],
             values: streams[DeltaFormat.Stream.value.rawValue])
-        output = .allocate(capacity: Self.bufferBytes)
-        block = .allocate(capacity: DeltaFormat.blockContext + DeltaFormat.blockBytes)
+        output = .allocate(capacity: Self.slack + Self.bufferBytes) + Self.slack
     }
 
     deinit {
-        output.deallocate()
-        block.deallocate()
+        (output - Self.slack).deallocate()
     }
 
     /// The digest of the whole output.
@@ -277,17 +276,19 @@ final class ApplySession {
             // Nothing is predicted, so nothing can be learnt.
             try copyBase(count, at: start)
         } else {
-            let context = DeltaFormat.blockContext
-            let before = Int(min(Int64(context), file.basePosition))
-            for index in 0..<context { block[index] = 0 }
+            let target = try room(count)
+            let before = Int(min(Int64(DeltaFormat.blockContext), file.basePosition))
+            // For a moment the base bytes before the block stand where the output before it is.
+            let kept = UnsafeMutableRawPointer(target - Self.slack)
+            let made = kept.loadUnaligned(as: UInt64.self)
+            kept.storeBytes(of: 0, as: UInt64.self)
             try base.read(
-                into: UnsafeMutableRawBufferPointer(start: block + context - before, count: before + count),
+                into: UnsafeMutableRawBufferPointer(start: target - before, count: before + count),
                 at: start - Int64(before))
-            let bytes = block + context
             file.predictor.predict(
-                bytes, count: count, baseOffset: file.basePosition, newOffset: file.produced, mode: mode)
-            if try differences.add(to: bytes, count: count) { targets.learn(from: bytes) }
-            try room(count).update(from: bytes, count: count)
+                target, count: count, baseOffset: file.basePosition, newOffset: file.produced, mode: mode)
+            kept.storeBytes(of: made, as: UInt64.self)
+            if try differences.add(to: target, count: count) { targets.learn(from: target) }
             filled += count
         }
         didProduce(count)

@@ -3,7 +3,7 @@ import Base
 /// Applies one delta: opens it, finds where an interrupted run may go on, and makes the new layer.
 ///
 /// Memory is bounded whatever the image's size: the zstd windows (about 17 MiB), the covers and the
-/// address map of one executable (at most 8 MiB), and buffers below 1 MiB.
+/// address map of one executable (at most 8 MiB), 4 MiB of base bytes, and buffers below 1 MiB.
 public struct DeltaApply: Sendable {
     public let file: ReadableFile
     public let header: DeltaHeader

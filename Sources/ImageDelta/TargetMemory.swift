@@ -36,6 +36,8 @@ public final class TargetMemory: @unchecked Sendable {
     /// Made when the first file begins.
     private var slots: UnsafeMutablePointer<Slot>?
     private var taken: [Int] = []
+    /// A bit for each slot that is taken: most addresses are asked for in vain, and these bits stay in the fastest cache.
+    private let isTaken: UnsafeMutablePointer<UInt64>
     /// References of the block under way, in order. A block holds at most one in four bytes.
     private let sites: UnsafeMutablePointer<Site>
     private static let siteLimit = DeltaFormat.blockBytes / 4
@@ -45,11 +47,14 @@ public final class TargetMemory: @unchecked Sendable {
 
     public init() {
         sites = .allocate(capacity: Self.siteLimit)
+        isTaken = .allocate(capacity: 1 << Self.slotBits / 64)
+        isTaken.initialize(repeating: 0, count: 1 << Self.slotBits / 64)
     }
 
     deinit {
         slots?.deallocate()
         sites.deallocate()
+        isTaken.deallocate()
     }
 
     /// Starts a file whose addresses lie in low..<high.
@@ -64,7 +69,10 @@ public final class TargetMemory: @unchecked Sendable {
     }
 
     public func forget() {
-        for slot in taken { slots?[slot] = Slot() }
+        for slot in taken {
+            slots?[slot] = Slot()
+            isTaken[slot >> 6] = 0
+        }
         taken.removeAll(keepingCapacity: true)
         siteCount = 0
     }
@@ -76,7 +84,8 @@ public final class TargetMemory: @unchecked Sendable {
 
     @inline(__always)
     func target(of old: Int64) -> Int64? {
-        guard let slot = slots?[Self.slot(old)] else { return nil }
+        let number = Self.slot(old)
+        guard isTaken[number >> 6] &>> UInt64(number & 63) & 1 != 0, let slot = slots?[number] else { return nil }
         return slot.old == old ? slot.new : nil
     }
 
@@ -101,7 +110,10 @@ public final class TargetMemory: @unchecked Sendable {
                 continue
             }
             let slot = Self.slot(site.old)
-            if slots[slot].old == -1 { taken.append(slot) }
+            if slots[slot].old == -1 {
+                taken.append(slot)
+                isTaken[slot >> 6] |= 1 << UInt64(slot & 63)
+            }
             slots[slot] = Slot(old: site.old, new: actual)
         }
     }

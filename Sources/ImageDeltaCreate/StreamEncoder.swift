@@ -8,6 +8,9 @@ import ImageDelta
 final class StreamEncoder: @unchecked Sendable {
     private let context: OpaquePointer
 
+    /// The highest level whose tables are no larger than the windows here are good for.
+    private static let plainLevel: Int32 = 19
+
     /// `total` is the output of the whole delta; no window need be larger than that.
     init(stream: DeltaFormat.Stream, level: Int32, total: Int64) throws(DeltaError) {
         guard let context = ZSTD_createCCtx() else { throw DeltaError(.limit, "no memory for a compressor") }
@@ -16,6 +19,11 @@ final class StreamEncoder: @unchecked Sendable {
         while window < stream.windowLog, 1 << Int64(window) < total { window += 1 }
         try Self.check(ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, level))
         try Self.check(ZSTD_CCtx_setParameter(context, ZSTD_c_windowLog, window))
+        if level > Self.plainLevel {
+            // Left alone, tables for windows of 128 MiB would take 640 MiB a stream.
+            try Self.check(ZSTD_CCtx_setParameter(context, ZSTD_c_hashLog, window + 1))
+            try Self.check(ZSTD_CCtx_setParameter(context, ZSTD_c_chainLog, window + 1))
+        }
         try Self.check(ZSTD_CCtx_setParameter(context, ZSTD_c_contentSizeFlag, 0))
     }
 
