@@ -281,6 +281,8 @@ public actor HubService {
         /// The last answer was acted upon; a later one that is the same needs nothing.
         var isSettled = false
         var isAnswered = false
+        /// Whether the hub answered the poll before.
+        var wasAnswered = false
         var isResumed = false
         /// The hub wants the key changed. It says so once; where the change fails, its later answers are that nothing is new.
         var asksForKey = false
@@ -289,6 +291,7 @@ public actor HubService {
     private func pollOnce(
         _ client: HubClient, _ poll: ReleasePoll, _ session: inout PollSession, _ pacer: inout PollPacer
     ) async throws -> Double {
+        session.wasAnswered = session.isAnswered
         session.isAnswered = false
         try await mendTunnel(client, &session)
         // A window that has opened since is no news of the hub's: it would answer that nothing has changed.
@@ -408,7 +411,8 @@ public actor HubService {
         if !session.isResumed, standing.rotation.phase != .steady {
             try await changer(client).rotation(standing.rotation).resume()
         } else {
-            try await keeper.bringUp(standing.rotation.active, of: standing)
+            let isLost = condition.failures > 0 && !session.wasAnswered
+            try await keeper.bringUp(standing.rotation.active, of: standing, isLost: isLost)
         }
         session.isResumed = true
     }

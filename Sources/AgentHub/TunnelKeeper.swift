@@ -15,9 +15,13 @@ struct TunnelKeeper: Sendable {
     let environment: HubEnvironment
 
     /// The floor first, then the interface. Cheap when all is so already.
-    func bringUp(_ slot: Slot, of standing: HubStanding) async throws {
+    ///
+    /// - Parameter isLost: the hub did not answer through this tunnel.
+    func bringUp(_ slot: Slot, of standing: HubStanding, isLost: Bool = false) async throws {
         try await applyTimeFloor(standing)
-        try await environment.links.bringUp(try plan(slot, of: standing))
+        var plan = try plan(slot, of: standing)
+        plan.isLost = isLost
+        try await environment.links.bringUp(plan)
     }
 
     func plan(_ slot: Slot, of standing: HubStanding) throws -> TunnelPlan {

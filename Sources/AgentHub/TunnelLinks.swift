@@ -19,6 +19,8 @@ public struct TunnelPlan: Sendable {
     public var metric: UInt32
     /// Seconds; 0 for none.
     public var keepalive: UInt16
+    /// The hub was heard and is not any more: it may have moved, and its name is looked up again.
+    public var isLost = false
 
     var path: TunnelPath { TunnelPath(interface: interface, source: address, hub: hub) }
 }
@@ -90,9 +92,7 @@ extension TunnelLinks {
         let device = try host.recover(plan.interface, mtu: mtu) { $0 == plan.privateKey }
         let target = IPPrefix(host: plan.hub)
         let state = try device.read()
-        // A peer that is there keeps the endpoint it roamed to; one without handshakes is looked up anew.
-        let isHeard = state.peers.contains { $0.publicKey == plan.hubKey && $0.lastHandshake != nil }
-        let endpoint = isHeard ? nil : try resolve(plan.host, port: plan.port)
+        let endpoint = try endpoint(plan, state)
         try device.synchronize(
             to: DeviceConfiguration(
                 privateKey: plan.privateKey,
@@ -108,6 +108,14 @@ extension TunnelLinks {
         if !routes.contains(target) {
             try host.links.addRoute(target, through: plan.interface, metric: plan.metric)
         }
+    }
+
+    /// A peer that is there keeps the endpoint it roamed to; one without handshakes, or lost since, is looked up anew. A
+    /// lost one keeps its endpoint when no name server answers: maybe it is the network that is away.
+    private static func endpoint(_ plan: TunnelPlan, _ state: DeviceState) throws -> Endpoint? {
+        let isHeard = state.peers.contains { $0.publicKey == plan.hubKey && $0.lastHandshake != nil }
+        guard isHeard else { return try resolve(plan.host, port: plan.port) }
+        return plan.isLost ? try? resolve(plan.host, port: plan.port) : nil
     }
 
     private static func condition(_ name: InterfaceName, _ host: WireGuardHost) throws -> TunnelCondition? {

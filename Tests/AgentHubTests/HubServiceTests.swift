@@ -189,9 +189,13 @@ import WireGuard
     private func settle(_ device: HubDevice) async throws {
         try await device.eventually("settled") {
             await world.hub.clearRequests()
-            try await Task.sleep(for: .milliseconds(400))
-            let seen = await world.hub.requests
-            return seen.contains("GET /v1/device/state") && seen.allSatisfy(Self.isIdle)
+            // Two polls: whatever the first one brings is asked for before the second.
+            for _ in 0..<2_000 {
+                let seen = await world.hub.requests
+                if seen.filter({ $0 == "GET /v1/device/state" }).count >= 2 { return seen.allSatisfy(Self.isIdle) }
+                try await Task.sleep(for: .milliseconds(10))
+            }
+            return false
         }
     }
 
@@ -224,6 +228,18 @@ import WireGuard
         try await world.hub.assign(newer, to: id)
         try await device.eventually("agreed") { try await device.service.reasons().isEmpty }
         #expect(try await device.target() == "3.0.0")
+        await device.stop()
+    }
+
+    @Test func aHubThatIsNotHeardAnyMoreIsLookedUpAgain() async throws {
+        let (device, _) = try await world.enrolled()
+        let name = try #require(InterfaceName("hf0"))
+        func isLost() throws -> Bool { try #require(world.links.plan(name)).isLost }
+        #expect(try !isLost())
+        await world.hub.set(.away)
+        try await device.eventually("looked up") { try isLost() }
+        await world.hub.set(.fair)
+        try await device.eventually("left alone") { try !isLost() }
         await device.stop()
     }
 
