@@ -27,7 +27,8 @@ enum Starting {
         let sealing = Sealing(key: fixture.hubKey)
         let enrolment = EnrolmentService(
             store: store, hubKey: fixture.hubKey, identity: fixture.identity, sealing: sealing)
-        let interface = MemoryInterface(name: try InterfaceName("bench0"))
+        guard let name = InterfaceName("bench0") else { throw Fixture.Impossible() }
+        let interface = MemoryInterface(name: name)
         let authority = TunnelAuthority(
             device: interface, key: fixture.hubKey, port: 51_820, enrolment: enrolment, store: store, logger: logger)
         try await authority.reconcile()
@@ -67,8 +68,13 @@ private final class MemoryInterface: WireGuardDevice {
 
     func apply(_ difference: DeviceDifference) throws(WireGuardError) {
         state.withLockedValue { state in
-            for case .add(let peer) in difference.peers {
-                state.peers.append(Peer(publicKey: peer.publicKey, allowedIPs: peer.allowedIPs))
+            for change in difference.peers where change.action == .add {
+                let addresses: [IPPrefix] =
+                    switch change.allowedIPs {
+                    case .keep: []
+                    case .add(let list), .replace(let list): list
+                    }
+                state.peers.append(Peer(publicKey: change.publicKey, allowedIPs: addresses))
             }
         }
     }
