@@ -122,6 +122,19 @@ struct FleetTests {
         #expect(received > FleetLab.releaseBytes && received < FleetLab.releaseBytes * 5 / 4, "\(received) bytes")
     }
 
+    @Test func aTunnelWhoseDaemonWasKilledComesBackWithAllItsPeers() async throws {
+        let (device, id) = try await member()
+        let before = try await lab.tunnelPeers()
+        let daemons = try await lab.daemons("hub")
+        try #require(!daemons.isEmpty)
+        for daemon in daemons { kill(try #require(pid_t(daemon)), SIGKILL) }
+        // Committed while there is no interface that could be told of it.
+        try await lab.hub("assign", "shop/1.0.0", "--device", id)
+        try await eventually("1.0.0 by a new tunnel") { try await device.target() == "1.0.0" }
+        #expect(try await lab.daemons("hub").isDisjoint(with: daemons))
+        #expect(try await lab.tunnelPeers() == before)
+    }
+
     @Test func noReportIsLostAndNoneCountsTwice() async throws {
         let (device, id) = try await member()
         // A quarter of all packets is lost each way, and hub and agent are killed in the middle of what they do.

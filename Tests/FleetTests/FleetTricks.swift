@@ -20,6 +20,12 @@ extension FleetLab {
             })
     }
 
+    /// Public keys of the peers that the hub's interface has.
+    func tunnelPeers() async throws -> Set<String> {
+        let output = try await Command.succeed(enter("hub") + ["wg", "show", interface, "peers"])
+        return Set(output.split(separator: "\n").map(String.init))
+    }
+
     /// Loses this share of the packets to and from a device; nil for none.
     func lose(_ share: Double?, at device: FleetDevice) async throws {
         for chain in ["INPUT", "OUTPUT"] {

@@ -10,6 +10,8 @@ public actor ChangeFeed {
     private let store: any MetadataStore
     private var listeners: [Listener] = []
     private var sequence: Int64
+    /// Whether a listener failed at what was last delivered.
+    private var isBehind = false
     /// The last round, which the next one waits for.
     private var round: Task<Void, any Error>?
 
@@ -43,11 +45,22 @@ public actor ChangeFeed {
                 sequence = try await store.commit(Commit([])).sequence
                 continue
             }
-            guard let last = changes.last else { return }
-            for listener in listeners { try await listener(changes) }
+            guard let last = changes.last else { return isBehind = false }
+            // One that fails keeps nothing from the others; all hear the same again in the next round.
+            var failure: (any Error)?
+            for listener in listeners {
+                do { try await listener(changes) } catch { failure = failure ?? error }
+            }
+            if let failure {
+                isBehind = true
+                throw failure
+            }
             sequence = last.sequence
         }
     }
+
+    /// Delivers again what a listener failed at; called now and then.
+    public func catchUp() async throws { if isBehind { try await settle() } }
 }
 
 /// A store that returns from a commit when the hub's memory has it too: what was revoked is refused from then on.
@@ -78,6 +91,11 @@ public struct FollowedStore: MetadataStore {
         }
         onCommit()
         return receipt
+    }
+
+    /// As ``ChangeFeed/catchUp()``: what could not be done when something was committed is not left until the next commit.
+    public func catchUp() async {
+        do { try await feed.catchUp() } catch { onError(error) }
     }
 
     public func get(_ keys: [RecordKey]) async throws -> [RecordKey: StoredRecord] { try await store.get(keys) }

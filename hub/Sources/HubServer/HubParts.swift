@@ -184,7 +184,9 @@ struct HubParts: Sendable {
 
     /// What runs until the hub stops.
     func loops() -> [@Sendable () async -> Void] {
-        var loops: [@Sendable () async -> Void] = [{ await keepAudit() }, { await keepDirector() }]
+        var loops: [@Sendable () async -> Void] = [
+            { await keepAudit() }, { await keepDirector() }, { await keepFollowers() },
+        ]
         if let ends { loops.append { await keepTunnel(ends) } }
         return loops
     }
@@ -193,6 +195,13 @@ struct HubParts: Sendable {
         while !Task.isCancelled {
             do { try await clock.sleep(.seconds(Self.tunnelInterval)) } catch { return }
             await ends.mend()
+        }
+    }
+
+    private func keepFollowers() async {
+        while !Task.isCancelled {
+            do { try await clock.sleep(.seconds(Self.tunnelInterval)) } catch { return }
+            await store.catchUp()
         }
     }
 
