@@ -6,12 +6,13 @@ import WireGuard
 
 /// A poll's answer.
 enum PollAnswer: Sendable {
-    case unchanged(next: Double, interval: Double)
+    /// - Parameter isHeld: whether the hub waited for news before it said that there is none.
+    case unchanged(next: Double, interval: Double, isHeld: Bool)
     case state(DeviceStateAnswer, tag: String, next: Double, interval: Double)
 
     var schedule: (next: Double, interval: Double) {
         switch self {
-        case .unchanged(let next, let interval), .state(_, _, let next, let interval): (next, interval)
+        case .unchanged(let next, let interval, _), .state(_, _, let next, let interval): (next, interval)
         }
     }
 }
@@ -107,10 +108,15 @@ actor HubClient {
 
     // MARK: Calls
 
+    /// - Parameter wait: seconds that the hub may wait for news where `tag` is what it has; 0 for an answer at once.
     func poll(
-        _ end: HubEnd, tag: String?, nonce: [UInt8]? = nil, isUpdating: Bool
+        _ end: HubEnd, tag: String?, nonce: [UInt8]? = nil, wait: Int = 0, isUpdating: Bool
     ) async throws -> PollAnswer {
         var request = HubRequest(.get, .state, answerLimit: DeviceStateAnswer.sizeLimit)
+        if wait > 0, tag != nil {
+            request.headers.append((DeviceHeader.prefer, "wait=\(wait)"))
+            request.limit += .seconds(wait)
+        }
         if let tag, nonce == nil { request.headers.append(("If-None-Match", tag)) }
         if let nonce { request.headers.append((DeviceHeader.freshnessNonce, Hex.encode(nonce))) }
         if isUpdating { request.headers.append((DeviceHeader.activity, DeviceHeader.updating)) }
@@ -120,7 +126,10 @@ actor HubClient {
         }
         let interval = seconds(DeviceHeader.pollInterval) ?? PollPacer.defaultInterval
         let next = seconds(DeviceHeader.nextPoll) ?? interval
-        if answer.status == 304 { return .unchanged(next: next, interval: interval) }
+        if answer.status == 304 {
+            let isHeld = answer.headers[DeviceHeader.preferenceApplied.lowercased()] != nil
+            return .unchanged(next: next, interval: interval, isHeld: isHeld)
+        }
         let state = try DeviceStateAnswer(parsing: answer.body)
         return .state(state, tag: answer.headers["etag"] ?? "", next: next, interval: interval)
     }

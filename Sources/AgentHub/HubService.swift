@@ -296,8 +296,9 @@ public actor HubService {
         try await mendTunnel(client, &session)
         // A window that has opened since is no news of the hub's: it would answer that nothing has changed.
         let isDue = await poll.isDue
+        let wait = environment.settings.longPoll
         let answer = try await client.poll(
-            try end(), tag: session.isSettled && !isDue ? session.tag : nil,
+            try end(), tag: session.isSettled && !isDue ? session.tag : nil, wait: wait,
             isUpdating: await environment.isUpdating())
         session.isAnswered = true
         try answered(interval: answer.schedule.interval)
@@ -317,8 +318,12 @@ public actor HubService {
         // A key is changed whatever becomes of releases.
         if await changeKeyIfDue(client, asked: session.asksForKey) { session.asksForKey = false }
         if let trouble { throw trouble }
-        return pacer.waitAfterAnswer(
+        let next = pacer.waitAfterAnswer(
             nextPoll: answer.schedule.next, interval: answer.schedule.interval, using: &generator)
+        // A hub whose hot set is full answers at once: then this device keeps to its slot like any other.
+        if wait == 0 { return next }
+        if case .unchanged(_, _, isHeld: false) = answer { return next }
+        return pacer.waitAfterHeld(using: &generator)
     }
 
     private func answered(interval: Double) throws {

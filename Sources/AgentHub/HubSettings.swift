@@ -12,6 +12,8 @@ public struct HubSettings: Sendable {
     public var rotationDays: Int
     /// Seconds between packets that keep a NAT's mapping; 0 for none.
     public var keepalive: UInt16
+    /// Seconds that the hub may hold a poll back until there is news; 0 for none.
+    public var longPoll: Int
     /// Whether the wall clock may be set forward to the time floor.
     public var setsClock: Bool
     /// Whether this device takes nothing without the hub's director, from a stick neither.
@@ -19,12 +21,13 @@ public struct HubSettings: Sendable {
 
     public init(
         interface: String, tokenFile: String = "", rotationDays: Int = 0, keepalive: UInt16 = 0,
-        setsClock: Bool = false, requiresDirector: Bool = false
+        longPoll: Int = 0, setsClock: Bool = false, requiresDirector: Bool = false
     ) {
         self.interface = interface
         self.tokenFile = tokenFile
         self.rotationDays = rotationDays
         self.keepalive = keepalive
+        self.longPoll = longPoll
         self.setsClock = setsClock
         self.requiresDirector = requiresDirector
     }
@@ -32,8 +35,8 @@ public struct HubSettings: Sendable {
     public init(_ config: AgentConfig) {
         self.init(
             interface: config.hubInterface, tokenFile: config.hubTokenFile, rotationDays: config.hubRotationDays,
-            keepalive: UInt16(config.hubKeepaliveSeconds), setsClock: config.hubSetsClock,
-            requiresDirector: config.hubRequiresDirector)
+            keepalive: UInt16(config.hubKeepaliveSeconds), longPoll: config.hubLongPollSeconds,
+            setsClock: config.hubSetsClock, requiresDirector: config.hubRequiresDirector)
     }
 
     func name(_ suffix: String) throws(HubLinkError) -> InterfaceName {

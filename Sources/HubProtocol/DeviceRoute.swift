@@ -128,6 +128,8 @@ public enum DeviceHeader {
     public static let updating = "updating"
     /// In a request for `state`: `wait=N` (RFC 7240). A hub with room holds a 304 back for up to N seconds.
     public static let prefer = "Prefer"
+    /// On a 304 that was held back: `wait=N`.
+    public static let preferenceApplied = "Preference-Applied"
     /// On every answer: names the request in the hub's log.
     public static let requestID = "Holdfast-Request-Id"
 

@@ -46,6 +46,12 @@ public struct PollPacer: Sendable {
         return wait * Double.random(in: (1 - Self.jitter)...(1 + Self.jitter), using: &generator)
     }
 
+    /// Seconds to the next poll of a device that has the hub hold its polls back, after news or a poll that was held:
+    /// few, but never none, so that a hub that answers at once makes no device spin.
+    public func waitAfterHeld(using generator: inout some RandomNumberGenerator) -> Double {
+        Double.random(in: Self.intervals.lowerBound..<2 * Self.intervals.lowerBound, using: &generator)
+    }
+
     /// Seconds to the next poll after no answer, or after an error that says nothing of when.
     public func waitAfterFailure(using generator: inout some RandomNumberGenerator) -> Double {
         interval * Double.random(in: 0.5..<1.5, using: &generator)

@@ -52,7 +52,7 @@ final class HubDevice: Sendable {
     init(
         path: String, hub: ScriptedHub, links: RememberedLinks, clock: QuickClock, tokenFile: String = "",
         setsClock: Bool = false, isClockTrusted: Bool = true, windows: MaintenanceWindows = MaintenanceWindows(),
-        rotationDays: Int = 0
+        rotationDays: Int = 0, longPoll: Int = 0
     ) {
         self.windows = windows
         lab = LabDevice(path: path)
@@ -61,7 +61,8 @@ final class HubDevice: Sendable {
         self.clock = clock
         self.isClockTrusted = isClockTrusted
         settings = HubSettings(
-            interface: "hf", tokenFile: tokenFile, rotationDays: rotationDays, setsClock: setsClock)
+            interface: "hf", tokenFile: tokenFile, rotationDays: rotationDays, longPoll: longPoll,
+            setsClock: setsClock)
     }
 
     func make(_ process: LabDevice.Process) -> HubService {
@@ -150,11 +151,12 @@ struct HubWorld {
 
     func device(
         tokenFile: String = "", setsClock: Bool = false, isClockTrusted: Bool = true,
-        windows: MaintenanceWindows = MaintenanceWindows(), rotationDays: Int = 0
+        windows: MaintenanceWindows = MaintenanceWindows(), rotationDays: Int = 0, longPoll: Int = 0
     ) -> HubDevice {
         HubDevice(
             path: directory.file("state"), hub: hub, links: links, clock: clock, tokenFile: tokenFile,
-            setsClock: setsClock, isClockTrusted: isClockTrusted, windows: windows, rotationDays: rotationDays)
+            setsClock: setsClock, isClockTrusted: isClockTrusted, windows: windows, rotationDays: rotationDays,
+            longPoll: longPoll)
     }
 
     func release(_ version: String, ctr: Int64) throws -> Release {
@@ -166,10 +168,11 @@ struct HubWorld {
     /// A device that the hub knows and that has polled.
     func enrolled(
         isClockTrusted: Bool = true, setsClock: Bool = false, windows: MaintenanceWindows = MaintenanceWindows(),
-        rotationDays: Int = 0
+        rotationDays: Int = 0, longPoll: Int = 0
     ) async throws -> (HubDevice, String) {
         let device = device(
-            setsClock: setsClock, isClockTrusted: isClockTrusted, windows: windows, rotationDays: rotationDays)
+            setsClock: setsClock, isClockTrusted: isClockTrusted, windows: windows, rotationDays: rotationDays,
+            longPoll: longPoll)
         let service = try await device.start()
         try await service.enrol(token: try await hub.token())
         try await device.eventually("a poll") { try await device.status("lastPoll") != nil }

@@ -179,6 +179,24 @@ import WireGuard
         await device.stop()
     }
 
+    @Test func aDeviceWhosePollsAreHeldHearsAtOnceAndKeepsToItsSlotWhereTheyAreNot() async throws {
+        // A slot of a day lasts seven real minutes here: what happens in this test happens before it.
+        await world.hub.pace(86_400, holdsPolls: true)
+        let (device, id) = try await world.enrolled(longPoll: 20)
+        try await device.eventually("polls held") { await world.hub.pollsHeld >= 2 }
+        let release = try world.release("1.0.0", ctr: 1)
+        try await world.hub.assign(release, to: id)
+        try await device.eventually("1.0.0") { try await device.target() == "1.0.0" }
+        let held = await world.hub.pollsHeld
+        try await device.eventually("held again") { await world.hub.pollsHeld > held }
+        // Its hot set is full.
+        await world.hub.pace(86_400, holdsPolls: false)
+        try await device.eventually("its slot") {
+            try await device.status("nextPollInSeconds")?.integer ?? 0 > 80_000
+        }
+        await device.stop()
+    }
+
     @Test func aPollThatChangesNothingIsOneRequest() async throws {
         let (device, _) = try await world.enrolled()
         try await settle(device)

@@ -79,6 +79,10 @@ actor ScriptedHub {
 
     var weather = Weather.fair
     var asksForKey = false
+    private var pollSeconds = "30"
+    private var holdsPolls = false
+    /// Polls that were held back to their end.
+    private(set) var pollsHeld = 0
     private var deafTo: String?
     private var awayFor: String?
     var labelsOverride: [String: String]?
@@ -171,6 +175,11 @@ actor ScriptedHub {
         parts = try open()
     }
     func set(_ weather: Weather) { self.weather = weather }
+    /// Gives slots so far away, and holds polls back or not.
+    func pace(_ seconds: Int, holdsPolls: Bool) {
+        pollSeconds = String(seconds)
+        self.holdsPolls = holdsPolls
+    }
     func askForKey(_ asks: Bool) { asksForKey = asks }
     /// Answers nothing that is asked by a path with this end.
     func goAway(before end: String?) { awayFor = end }
@@ -323,6 +332,21 @@ actor ScriptedHub {
     }
 
     private func state(_ request: HubRequest, _ device: Device) async throws -> HubAnswer {
+        let wait = request.headers.first { $0.name == DeviceHeader.prefer }?.value.dropFirst(5)
+        for _ in 0..<(holdsPolls ? Int(wait ?? "0") ?? 0 : 0) {
+            let answer = try await stateNow(request, device)
+            guard answer.status == 304 else { return answer }
+            try await clock.sleep(.seconds(1))
+        }
+        var answer = try await stateNow(request, device)
+        if holdsPolls, let wait, answer.status == 304 {
+            pollsHeld += 1
+            answer.headers[DeviceHeader.preferenceApplied.lowercased()] = "wait=\(wait)"
+        }
+        return answer
+    }
+
+    private func stateNow(_ request: HubRequest, _ device: Device) async throws -> HubAnswer {
         let note = try await self.note()
         let checkpoint = try? await audit.latest()
         let labels = labelsOverride ?? device.labels.values
@@ -341,7 +365,7 @@ actor ScriptedHub {
         plain.auditSize = 0
         let tag = "\"\(Digest.sha256(plain.bytes).hex)\""
         let headers = [
-            DeviceHeader.nextPoll.lowercased(): "30", DeviceHeader.pollInterval.lowercased(): "30",
+            DeviceHeader.nextPoll.lowercased(): pollSeconds, DeviceHeader.pollInterval.lowercased(): pollSeconds,
             "etag": tag,
         ]
         if request.headers.contains(where: { $0.name == "If-None-Match" && $0.value == tag }) {

@@ -38,6 +38,7 @@ public struct AgentConfig: Hashable, Sendable {
     public var hubTokenFile = "/boot/holdfast.token"
     public var hubRotationDays = 90
     public var hubKeepaliveSeconds = 0
+    public var hubLongPollSeconds = 0
     public var hubSetsClock = false
     public var hubRequiresDirector = false
 
@@ -165,6 +166,10 @@ extension AgentConfig: ServiceConfig {
         ConfigOption(
             path: ["hub", "keepaliveSeconds"], kind: .integer(\.hubKeepaliveSeconds, 0...65_535),
             help: "Seconds between packets that keep a NAT's mapping open. 0 for none: a poll opens it again."),
+        ConfigOption(
+            path: ["hub", "longPollSeconds"], kind: .integer(\.hubLongPollSeconds, 0...60),
+            help: "Seconds, at most 60, that the hub may hold a poll back until it has news: for the few devices that have to hear at "
+                + "once. 0 for polls by the hub's schedule alone."),
         ConfigOption(
             path: ["hub", "setClock"], kind: .flag(\.hubSetsClock),
             help: "Whether the agent sets a wall clock that is behind the time floor forward to it before the tunnel comes "

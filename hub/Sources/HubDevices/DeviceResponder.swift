@@ -260,7 +260,7 @@ public struct DeviceResponder: HTTPResponder {
                 let tag = self.tag(now, current.content, current.tag)
                 guard EntityTags.match(tags, tag) else { return fullState(now, nonce: nil, isUpdating) }
                 var answer = unchanged(now, tag, isUpdating)
-                answer.headers.add(name: "Preference-Applied", value: "wait=\(wait)")
+                answer.headers.add(name: DeviceHeader.preferenceApplied, value: "wait=\(wait)")
                 return answer
             }
         }
