@@ -24,10 +24,10 @@ enum Assigning {
                     app: "shop", version: version, ctr: Int64(number), epoch: 0, digest: .sha256(document),
                     length: Int64(document.count)), document: document, signers: signers)
         }
-        let director = Director(path: folder, signers: signers, store: store) {}
-        try await director.apply()
         let fleet = try Fleet(id: FleetID("all"), selector: Selector("ring=stable"))
         try await store.commit(Commit([.put(fleet, expecting: .any)]))
+        let director = Director(path: folder, signers: signers, store: store) {}
+        try await director.apply()
         try await change("assigned to all", store, director, try assignment("all", .fleet(fleet.id), 1))
         let first = try await look(fixture, releases, lists, nil)
         print("a device's first look: \(first.bytes) bytes of the director, \(first.files) files")
