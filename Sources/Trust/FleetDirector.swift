@@ -93,9 +93,13 @@ public struct FleetDirector: Sendable {
     @discardableResult
     public func apply(_ edit: AssignmentEdit) throws -> Bool {
         var work = try open()
-        if edit.isWhole, let bins = Self.bins(edit.count, most, work.bins), bins != work.bins {
-            try spread(edit, over: bins, &work)
-            return try publish(&work)
+        // What is much for the lists there are is spread before it is written: they might not hold it.
+        if edit.isWhole || edit.count > 2 * most * (work.bins?.count ?? 1) {
+            let whole = edit.isWhole ? edit : try gather(work, with: edit)
+            if let bins = Self.bins(whole.count, most, work.bins), bins != work.bins {
+                try spread(whole, over: bins, &work)
+                return try publish(&work)
+            }
         }
         var fullest = 0
         for (number, entries) in edit.byBin(work.bins).sorted(by: { $0.key < $1.key }) {

@@ -63,6 +63,19 @@ import Testing
         return (offers.chosen.map(\.path).sorted(), fetcher.names, offers.newState)
     }
 
+    @Test func aFleetThatNoListCouldHoldIsAssignedAtOnce() async throws {
+        let many = names(0..<ReleaseTarget.deviceLimit + 1_000)
+        let hub = director(size: FleetDirector.devicesPerBin)
+        try hub.apply(edit(["edge-1", "other"], [db]))
+        for release in web {
+            try hub.apply(edit(many, [release]))
+            for device in ["edge-1", "edge-65536"] {
+                #expect(try await look(device, provisioned()).paths == [release.path])
+            }
+            #expect(try await look("other", provisioned()).paths == [db.path])
+        }
+    }
+
     @Test func aFleetThatOutgrowsItsListIsSpreadAndDevicesThatKnewTheListFollow() async throws {
         try director().apply(edit(names(0..<6), [web[0]]))
         #expect(try listed().count == 6)
