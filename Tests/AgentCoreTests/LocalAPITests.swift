@@ -119,6 +119,23 @@ import Testing
         }
     }
 
+    @Test func whatIsMadeMeanwhileKeepsItsMode() async throws {
+        let directory = try TemporaryDirectory()
+        let opening = Task {
+            while !Task.isCancelled { try await serve({ _ in .document([:]) }, body: { _ in }) }
+        }
+        try await Self.blocking {
+            for index in 0..<20_000 {
+                let path = directory.file("\(index)")
+                try #require(mkdir(path, 0o700) == 0)
+                try #require(try FileSystem().status(path)?.mode == 0o700, "directory \(index)")
+                rmdir(path)
+            }
+        }
+        opening.cancel()
+        try? await opening.value
+    }
+
     @Test func noAgentIsSaidSo() throws {
         let error = #expect(throws: AgentError.self) {
             _ = try LocalClient(path: "/nonexistent/agent.sock").document("GET", "/v1/status")

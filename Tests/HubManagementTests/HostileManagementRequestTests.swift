@@ -126,7 +126,7 @@ import WireGuard
 
     private static func conditions(_ fields: String) -> [HostileRequest] {
         [
-            "v1", "\"v\"", "\"vx\"", "\"v-1\"", "\"v99999999999999999999\"", "*", "W/\"v1\"", "\"",
+            "v1", "\"v\"", "\"vx\"", "\"v-1\"", "\"v99999999999999999999\"", "**", "W/\"v1\"", "\"",
             String(repeating: "\"v1\",", count: 1_000),
         ].map {
             .body(

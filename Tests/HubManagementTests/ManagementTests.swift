@@ -92,6 +92,12 @@ import Testing
         let late = try await bench.ask(
             .PUT, "/v1/fleets/edge", body: ["selector": "site=rome"], token: token, headers: ["If-Match": tag])
         #expect(late.status == .preconditionFailed)
+        // Whatever version it has, as long as there is one (RFC 9110, 13.1.1).
+        let any: HTTPHeaders = ["If-Match": "*"]
+        let present = try await bench.ask(.PUT, "/v1/fleets/edge", body: [:], token: token, headers: any)
+        #expect(present.status == .ok)
+        let absent = try await bench.ask(.PUT, "/v1/fleets/none", body: [:], token: token, headers: any)
+        #expect(absent.status == .preconditionFailed)
     }
 
     @Test func aListGoesOnWhereItsCursorSays() async throws {

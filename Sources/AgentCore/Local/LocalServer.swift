@@ -70,19 +70,21 @@ public struct LocalServer: Sendable {
         guard descriptor >= 0 else { throw FileSystemError(operation: "open socket", path: path, errno: errno) }
         // A socket left by an agent that was killed; two live agents are kept apart by the lock file.
         unlink(path)
-        let old = umask(0o117)
-        let bound = withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
-            }
-        }
-        let code = errno
-        umask(old)
-        guard bound == 0 else {
+        // The name gets the mode that the socket had before it (unix(7)). Never by umask(2), which is the whole process's:
+        // what another thread makes meanwhile would lack the same bits.
+        let bound =
+            fchmod(descriptor, mode & 0o600) == 0
+            && withUnsafePointer(to: &address) {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+                }
+            } == 0
+        guard bound else {
+            let code = errno
             close(descriptor)
             throw FileSystemError(operation: "bind socket", path: path, errno: code)
         }
-        if mode != 0o660, chmod(path, mode) != 0 {
+        if chmod(path, mode) != 0 {
             let code = errno
             close(descriptor)
             throw FileSystemError(operation: "change mode of", path: path, errno: code)

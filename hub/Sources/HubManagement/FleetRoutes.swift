@@ -34,8 +34,8 @@ struct FleetRoutes: Sendable {
         let old = try await services.store.record(Fleet.self, id.text)
         if let old {
             try request.requireMatch(old.version)
-        } else if try request.expectedVersion() != nil {
-            throw Problem.precondition
+        } else {
+            try request.requireNoMatch()
         }
         let receipt = try await services.store.commit(
             Commit(

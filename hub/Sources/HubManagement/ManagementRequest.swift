@@ -113,6 +113,11 @@ public struct ManagementRequest: Sendable {
         if let expected = try expectedVersion(), expected != version { throw .precondition }
     }
 
+    /// Throws when the caller asks for a record that is there, in any version: there is none.
+    func requireNoMatch() throws(Problem) {
+        if request.headers.contains(name: "If-Match") { throw .precondition }
+    }
+
     static func tag(_ version: Int64) -> String { "\"v\(version)\"" }
 
     var idempotencyKey: IdempotencyKey? {
