@@ -1,10 +1,12 @@
 import Base
 import HubCore
 import HubManagement
+import HubProtocol
 import HubStore
 import Model
 import NIOHTTP1
 import Testing
+import WireGuard
 
 @Suite struct ManagementTests {
     let bench: ManagementBench
@@ -98,6 +100,34 @@ import Testing
         #expect(present.status == .ok)
         let absent = try await bench.ask(.PUT, "/v1/fleets/none", body: [:], token: token, headers: any)
         #expect(absent.status == .preconditionFailed)
+    }
+
+    @Test func ofManyChangesOfOneVersionOneIsMade() async throws {
+        try await bench.addOperator()
+        let token = try await bench.login()
+        let key = WireGuard.PublicKey(bytes: Digest.sha256([9]).bytes)
+        let device = Device(
+            id: try DeviceID("d-1"), state: .active, labels: [:], architecture: "arm64", hostName: "pump",
+            signingKey: Digest.sha256([1]).hex, key: try #require(key), site: 1, index: 1,
+            token: try #require(EnrolmentTokenID(bytes: Array(repeating: 1, count: 16))),
+            enrolledAt: Timestamp(seconds: 0))
+        try await bench.store.commit(Commit([.put(device, expecting: .absent)]))
+        let shown = try await bench.ask(.GET, "/v1/devices/d-1", token: token)
+        let headers: HTTPHeaders = ["If-Match": try #require(shown.headers.first(name: "ETag"))]
+        let answers = try await withThrowingTaskGroup(of: HTTPResponseStatus.self) { group in
+            for number in 0..<16 {
+                group.addTask {
+                    let labels: JSONValue = ["labels": ["rack": .string("\(number)")]]
+                    return try await bench.ask(.PATCH, "/v1/devices/d-1", body: labels, token: token, headers: headers)
+                        .status
+                }
+            }
+            return try await group.reduce(into: []) { $0.append($1) }
+        }
+        #expect(answers.filter { $0 == .ok }.count == 1)
+        #expect(answers.filter { $0 == .preconditionFailed }.count == 15)
+        let late = try await bench.ask(.DELETE, "/v1/devices/d-1", token: token, headers: headers)
+        #expect(late.status == .preconditionFailed)
     }
 
     @Test func aListGoesOnWhereItsCursorSays() async throws {

@@ -154,12 +154,17 @@ public struct EnrolmentService: Sendable {
     }
 
     /// Applies a rule of ``DeviceRules`` to a device: approve, reject, revoke, complete a rotation.
+    ///
+    /// - Parameter precondition: Throws for a version that the caller does not want changed; asked of each version that
+    ///   the change is tried on.
     @discardableResult
     public func change(
-        _ id: DeviceID, _ rule: @Sendable (Device, Timestamp) throws -> DeviceRules.Change?
+        _ id: DeviceID, when precondition: @Sendable (Int64) throws -> Void = { _ in },
+        _ rule: @Sendable (Device, Timestamp) throws -> DeviceRules.Change?
     ) async throws -> Device {
         try await retrying {
             let (device, version) = try await device(id)
+            try precondition(version)
             guard let (changed, event) = try rule(device, clock.now()) else { return device }
             try await store.commit(Commit([.put(changed, expecting: .version(version))], events: [event]))
             return changed
@@ -193,9 +198,14 @@ public struct EnrolmentService: Sendable {
     }
 
     /// Removes a device's record. Its key bindings and its token's use stay: neither is good for anything again.
-    public func delete(_ id: DeviceID, by actor: String) async throws {
+    ///
+    /// - Parameter precondition: As of ``change(_:when:_:)``.
+    public func delete(
+        _ id: DeviceID, when precondition: @Sendable (Int64) throws -> Void = { _ in }, by actor: String
+    ) async throws {
         try await retrying {
             let (device, version) = try await device(id)
+            try precondition(version)
             let event = AuditEvent(.deviceDeleted, at: clock.now(), actor: actor, subject: "device:\(id)")
             try await store.commit(Commit([.delete(device.key, expecting: .version(version))], events: [event]))
         }

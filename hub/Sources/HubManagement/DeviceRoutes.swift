@@ -46,18 +46,16 @@ struct DeviceRoutes: Sendable {
     }
 
     private func delete(_ request: ManagementRequest) async throws -> HTTPAnswer {
-        let (device, version) = try await services.find(Device.self, request)
-        try request.requireMatch(version)
-        try await services.enrolment.delete(device.id, by: request.actor)
+        let (device, _) = try await services.find(Device.self, request)
+        try await services.enrolment.delete(device.id, when: { try request.requireMatch($0) }, by: request.actor)
         return HTTPAnswer(.noContent)
     }
 
     private func change(
         _ request: ManagementRequest, _ rule: @Sendable (Device, Timestamp) throws -> DeviceRules.Change?
     ) async throws -> HTTPAnswer {
-        let (device, version) = try await services.find(Device.self, request)
-        try request.requireMatch(version)
-        _ = try await services.enrolment.change(device.id, rule)
+        let (device, _) = try await services.find(Device.self, request)
+        _ = try await services.enrolment.change(device.id, when: { try request.requireMatch($0) }, rule)
         let (changed, next) = try await services.find(Device.self, request)
         return .json(changed.json(version: next), version: next)
     }
