@@ -148,6 +148,25 @@ private func key(_ id: String) -> RecordKey { RecordKey(.device, id) }
         await #expect(throws: HubStoreError.self) { try await store.changes(after: 27, limit: 1) }
     }
 
+    /// Who goes on after the last change of a page must not step over the rest of its commit.
+    @Test(arguments: MetadataBackend.allCases, 1...9)
+    func noPageOfChangesEndsInsideACommit(_ backend: MetadataBackend, limit: Int) async throws {
+        let store = try backend.open(directory)
+        var made: [RecordKey] = []
+        for count in [3, 1, 5, 2, 4] {
+            let keys = (0..<count).map { key("d-\(made.count + $0)") }
+            try await store.commit(Commit(keys.map { .put($0, body: [], expecting: .absent) }))
+            made += keys
+        }
+        var sequence: Int64 = 0
+        var seen: [RecordKey] = []
+        while case let page = try await store.changes(after: sequence, limit: limit), let last = page.last {
+            seen += page.map(\.key)
+            sequence = last.sequence
+        }
+        #expect(Set(seen) == Set(made) && seen.count == made.count)
+    }
+
     @Test(arguments: MetadataBackend.allCases)
     func manyWritersLoseNoUpdate(_ backend: MetadataBackend) async throws {
         // Two stores over one place, as two processes would have.

@@ -7,10 +7,16 @@ public actor ChangeFeed {
     /// Takes changes in. Nil means that changes were missed: read everything anew.
     public typealias Listener = @Sendable (_ changes: [RecordChange]?) async throws -> Void
 
+    private struct Follower {
+        let listener: Listener
+        /// Of the last commit that it has taken in.
+        var sequence: Int64
+    }
+
     private let store: any MetadataStore
-    private var listeners: [Listener] = []
-    private var sequence: Int64
-    /// Whether a listener failed at what was last delivered.
+    private let start: Int64
+    private var followers: [Follower] = []
+    /// Whether the last round did not bring all to the end.
     private var isBehind = false
     /// The last round, which the next one waits for.
     private var round: Task<Void, any Error>?
@@ -18,10 +24,10 @@ public actor ChangeFeed {
     /// - Parameter sequence: of the last commit that the listeners know of.
     public init(store: any MetadataStore, after sequence: Int64) {
         self.store = store
-        self.sequence = sequence
+        start = sequence
     }
 
-    public func add(_ listener: @escaping Listener) { listeners.append(listener) }
+    public func add(_ listener: @escaping Listener) { followers.append(Follower(listener: listener, sequence: start)) }
 
     /// Returns when every listener has taken in all that was committed before the call.
     public func settle() async throws {
@@ -35,31 +41,39 @@ public actor ChangeFeed {
         try await next.value
     }
 
+    /// Tells each follower what it has not taken in yet. One that fails keeps nothing from the others: it stays where it
+    /// is, and hears the same again in the next round.
     private func deliver() async throws {
-        while true {
-            let changes: [RecordChange]
+        isBehind = true
+        var failure: (any Error)?
+        var waiting = Set(followers.indices)
+        // Those that are furthest behind first, so that a page is read once for all that need it.
+        while let lowest = waiting.map({ followers[$0].sequence }).min() {
+            let changes: [RecordChange]?
+            let reached: Int64
             do {
-                changes = try await store.changes(after: sequence, limit: HubStoreLimits.page)
+                let page = try await store.changes(after: lowest, limit: HubStoreLimits.page)
+                guard let last = page.last else { break }
+                (changes, reached) = (page, last.sequence)
             } catch let error as HubStoreError where error.reason == .changesGone {
-                for listener in listeners { try await listener(nil) }
-                sequence = try await store.commit(Commit([])).sequence
-                continue
+                // Before anybody reads: what is committed meanwhile is told after it.
+                (changes, reached) = (nil, try await store.commit(Commit([])).sequence)
             }
-            guard let last = changes.last else { return isBehind = false }
-            // One that fails keeps nothing from the others; all hear the same again in the next round.
-            var failure: (any Error)?
-            for listener in listeners {
-                do { try await listener(changes) } catch { failure = failure ?? error }
+            for index in waiting.sorted() where followers[index].sequence == lowest {
+                do {
+                    try await followers[index].listener(changes)
+                    followers[index].sequence = reached
+                } catch {
+                    failure = failure ?? error
+                    waiting.remove(index)
+                }
             }
-            if let failure {
-                isBehind = true
-                throw failure
-            }
-            sequence = last.sequence
         }
+        if let failure { throw failure }
+        isBehind = false
     }
 
-    /// Delivers again what a listener failed at; called now and then.
+    /// Delivers again what was left undone; called now and then.
     public func catchUp() async throws { if isBehind { try await settle() } }
 }
 

@@ -21,7 +21,8 @@ public protocol MetadataStore: Sendable {
     @discardableResult
     func commit(_ commit: Commit) async throws -> CommitReceipt
 
-    /// What changed in commits after `sequence`, oldest first. - Throws: `hub-store.changes-gone`.
+    /// What changed in commits after `sequence`, oldest first: whole commits, so that one may go on after the last. At most
+    /// `limit` changes, or one commit of more. - Throws: `hub-store.changes-gone`.
     func changes(after sequence: Int64, limit: Int) async throws -> [RecordChange]
 
     /// Audit events from `index` (0 is the first), in the order of their commits, without gaps.

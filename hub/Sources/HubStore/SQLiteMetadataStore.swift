@@ -158,17 +158,26 @@ public actor SQLiteMetadataStore: MetadataStore {
         guard sequence >= last - changesKept, sequence <= last else {
             throw HubStoreError(.changesGone, "changes after \(sequence)", "the last \(changesKept) commits are kept")
         }
-        return try connection.query(
+        let limit = min(max(limit, 1), HubStoreLimits.page)
+        let page = try connection.query(
             "SELECT sequence, kind, id, deleted FROM change WHERE sequence > ? ORDER BY sequence, kind, id LIMIT ?",
-            .integer(sequence), SQLiteValue(min(max(limit, 1), HubStoreLimits.page))
-        ) { row in
-            let name = try row.text(1)
-            guard let kind = RecordKind(rawValue: name) else {
-                throw HubStoreError(.corrupt, "change", "of a kind \(name)")
-            }
-            return RecordChange(
-                sequence: try row.integer(0), key: RecordKey(kind, try row.text(2)), isDeleted: try row.bool(3))
+            .integer(sequence), SQLiteValue(limit), map: Self.change)
+        guard page.count == limit, let end = page.last?.sequence else { return page }
+        // Its last commit may go on beyond the page, and nobody asks for half a commit.
+        let whole = page.prefix { $0.sequence < end }
+        if !whole.isEmpty { return Array(whole) }
+        return try connection.query(
+            "SELECT sequence, kind, id, deleted FROM change WHERE sequence = ? ORDER BY kind, id", .integer(end),
+            map: Self.change)
+    }
+
+    private static func change(_ row: borrowing Row) throws -> RecordChange {
+        let name = try row.text(1)
+        guard let kind = RecordKind(rawValue: name) else {
+            throw HubStoreError(.corrupt, "change", "of a kind \(name)")
         }
+        return RecordChange(
+            sequence: try row.integer(0), key: RecordKey(kind, try row.text(2)), isDeleted: try row.bool(3))
     }
 
     public func events(from index: Int64, limit: Int) async throws -> [StoredEvent] {

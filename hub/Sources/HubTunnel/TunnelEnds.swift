@@ -83,7 +83,12 @@ public actor TunnelEnds {
 
     /// A listener of the change feed.
     public func follow(_ changes: [RecordChange]?) async throws {
-        for entry in standing { try await entry.authority.follow(changes) }
+        // An end that is dead keeps nothing from the other.
+        var failure: (any Error)?
+        for entry in standing {
+            do { try await entry.authority.follow(changes) } catch { failure = failure ?? error }
+        }
+        if let failure { throw failure }
     }
 
     /// Now and then: takes away tokens that ran out, compares whole interfaces, and answers which interfaces are gone.
