@@ -248,6 +248,35 @@ import WireGuard
         #expect(try await answer.status == .ok)
     }
 
+    /// A device that is told that its poll was held comes again at once; one that was not keeps to its slot.
+    @Test func aPollThatTheHotSetHasNoRoomForIsNotCalledHeld() async throws {
+        let (one, two) = (try await enrol(1), try await enrol(2))
+        func fields(_ device: Enrolled) async throws -> HTTPHeaders {
+            let first = try await ask(.GET, .state, from: device.address, headers: device.headers)
+            var headers = device.headers
+            headers.add(name: "If-None-Match", value: try #require(first.headers.first(name: "ETag")))
+            headers.add(name: DeviceHeader.prefer, value: "wait=60")
+            return headers
+        }
+        let (held, late) = (try await fields(one), try await fields(two))
+        async let answer = ask(.GET, .state, from: one.address, headers: held)
+        while versions.waiting == 0 { try await Task.sleep(for: .milliseconds(5)) }
+        let refused = try await ask(.GET, .state, from: two.address, headers: late)
+        #expect(refused.status == .notModified)
+        #expect(refused.headers.first(name: DeviceHeader.preferenceApplied) == nil)
+        versions.wake()
+        #expect(try await answer.headers.first(name: DeviceHeader.preferenceApplied) == "wait=60")
+    }
+
+    @Test func newsThatComeBeforeAPollIsHeldAreNotSleptThrough() async throws {
+        let before = versions.current.generation
+        versions.wake()
+        #expect(await versions.wait(for: .seconds(3_600), since: before))
+        #expect(versions.waiting == 0)
+        let full = HubVersions(hotSet: 0)
+        #expect(await full.wait(for: .seconds(3_600), since: full.current.generation) == false)
+    }
+
     @Test func aDeviceThatAsksTooOftenIsToldWhenToComeAgain() async throws {
         let bench = try await DeviceResponderTests(admission: .init(rate: 1_000, deviceSpacing: 60, deviceBurst: 3))
         let device = try await bench.enrol()

@@ -244,14 +244,19 @@ public struct DeviceResponder: HTTPResponder {
             }
         }
         let tags = request.headers["If-None-Match"]
-        let (content, shared) = versions.current
+        let (content, shared, _) = versions.current
         let tag = tag(row, content, shared)
         guard !tags.isEmpty, EntityTags.match(tags, tag) else {
             return .answer(fullState(row, nonce: nil, isUpdating))
         }
         if let wait = Self.wait(request.headers) {
             return .collect(limit: 0) { _ in
-                await versions.wait(for: .seconds(wait), tag: shared)
+                // The versions before the device, as they change after it: nothing comes between unseen.
+                let (content, shared, generation) = versions.current
+                var isHeld = true
+                if let known = directory.row(row.id), EntityTags.match(tags, self.tag(known, content, shared)) {
+                    isHeld = await versions.wait(for: .seconds(wait), since: generation)
+                }
                 // The device may have changed, or gone, meanwhile.
                 guard let now = directory.row(row.id), now.generation == row.generation else {
                     return HTTPAnswer(DeviceProblem.unauthorised(request.id))
@@ -260,7 +265,7 @@ public struct DeviceResponder: HTTPResponder {
                 let tag = self.tag(now, current.content, current.tag)
                 guard EntityTags.match(tags, tag) else { return fullState(now, nonce: nil, isUpdating) }
                 var answer = unchanged(now, tag, isUpdating)
-                answer.headers.add(name: DeviceHeader.preferenceApplied, value: "wait=\(wait)")
+                if isHeld { answer.headers.add(name: DeviceHeader.preferenceApplied, value: "wait=\(wait)") }
                 return answer
             }
         }
@@ -287,7 +292,7 @@ public struct DeviceResponder: HTTPResponder {
     }
 
     private func fullState(_ row: DeviceDirectory.Row, nonce ticket: [UInt8]?, _ isUpdating: Bool) -> HTTPAnswer {
-        let (content, shared) = versions.current
+        let (content, shared, _) = versions.current
         let state = DeviceStateAnswer(
             device: row.id.text, labels: directory.labels(of: row).values, release: content.release,
             director: content.director, descriptor: content.descriptor, rotateKey: row.rotateKey,

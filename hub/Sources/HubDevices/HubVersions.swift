@@ -32,6 +32,14 @@ public final class HubVersions: Sendable {
         var tag = ""
         var waiters: [UInt64: CheckedContinuation<Void, Never>] = [:]
         var nextWaiter: UInt64 = 0
+        /// Counts what ends long polls.
+        var generation: UInt64 = 0
+
+        mutating func takeWaiters() -> [CheckedContinuation<Void, Never>] {
+            generation &+= 1
+            defer { waiters = [:] }
+            return Array(waiters.values)
+        }
     }
     private let state: NIOLockedValueBox<State>
     /// Long polls held at once.
@@ -42,7 +50,10 @@ public final class HubVersions: Sendable {
         state = NIOLockedValueBox(State(content: content, tag: content.tag))
     }
 
-    public var current: (content: Content, tag: String) { state.withLockedValue { ($0.content, $0.tag) } }
+    /// - Returns: Also what ``wait(for:since:)`` needs, to miss nothing that comes between the two.
+    public var current: (content: Content, tag: String, generation: UInt64) {
+        state.withLockedValue { ($0.content, $0.tag, $0.generation) }
+    }
 
     /// Changes the content; long polls end when the change is one that devices shall see.
     public func update(_ change: @Sendable (inout Content) -> Void) {
@@ -54,46 +65,47 @@ public final class HubVersions: Sendable {
                 return [CheckedContinuation<Void, Never>]()
             }
             state.tag = tag
-            defer { state.waiters = [:] }
-            return Array(state.waiters.values)
+            return state.takeWaiters()
         }
         for waiter in woken { waiter.resume() }
     }
 
     /// Ends every long poll: something of single devices changed.
     public func wake() {
-        let woken = state.withLockedValue { state in
-            defer { state.waiters = [:] }
-            return Array(state.waiters.values)
-        }
-        for waiter in woken { waiter.resume() }
+        for waiter in state.withLockedValue({ $0.takeWaiters() }) { waiter.resume() }
     }
 
-    /// Waits for a change, at most so long. Returns at once when the hot set is full, or `tag` is not the present one.
-    public func wait(for duration: Duration, tag: String) async {
-        let number: UInt64? = state.withLockedValue { state in
-            guard state.tag == tag, state.waiters.count < hotSet else { return nil }
+    /// Waits for a change, at most so long; not at all when there was one since `generation`.
+    ///
+    /// - Returns: False at once when the hot set is full.
+    public func wait(for duration: Duration, since generation: UInt64) async -> Bool {
+        let number: UInt64 = state.withLockedValue { state in
             state.nextWaiter += 1
             return state.nextWaiter
         }
-        guard let number else { return }
+        let isFull = NIOLockedValueBox(false)
         let timer = Task {
             try? await Task.sleep(for: duration)
             cancel(number)
         }
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                let isLate = state.withLockedValue { state in
-                    guard state.tag == tag, state.waiters.count < hotSet, !Task.isCancelled else { return true }
+                let isWaiting = state.withLockedValue { state in
+                    guard state.generation == generation, !Task.isCancelled else { return false }
+                    guard state.waiters.count < hotSet else {
+                        isFull.withLockedValue { $0 = true }
+                        return false
+                    }
                     state.waiters[number] = continuation
-                    return false
+                    return true
                 }
-                if isLate { continuation.resume() }
+                if !isWaiting { continuation.resume() }
             }
         } onCancel: {
             cancel(number)
         }
         timer.cancel()
+        return !isFull.withLockedValue { $0 }
     }
 
     private func cancel(_ number: UInt64) {
