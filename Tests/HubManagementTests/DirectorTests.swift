@@ -86,6 +86,30 @@ import WireGuard
         #expect(store.lists == lists, "something was listed")
     }
 
+    /// Else devices would hear of it with the next change, whenever that is.
+    @Test func whatCouldNotBeToldWhenItWasSignedIsToldLater() async throws {
+        let told = NIOLockedValueBox((count: 0, fails: false))
+        let director = Director(path: folder.path + "/repository", signers: signers, store: store) {
+            try told.withLockedValue {
+                if $0.fails { throw FileSystemError(operation: "read", path: "timestamp.json", errno: 24) }
+                $0.count += 1
+            }
+        }
+        try await commit(.put(device(1, [:]), expecting: .absent))
+        try await director.apply()
+        #expect(told.withLockedValue { $0.count } == 0)
+        told.withLockedValue { $0.fails = true }
+        _ = try await store.commit(
+            Commit([.put(assignment("a", .device(DeviceID("d-1")), "1.0.0"), expecting: .absent)]))
+        await #expect(throws: FileSystemError.self) { try await director.apply() }
+        #expect(try said() == ["d-1 1.0.0"])
+        told.withLockedValue { $0.fails = false }
+        try await director.apply()
+        #expect(told.withLockedValue { $0.count } == 1)
+        try await director.apply()
+        #expect(told.withLockedValue { $0.count } == 1)
+    }
+
     @Test func whatFollowingSaysIsWhatReadingAllSays() async throws {
         var generator = SplitMix64(seed: 11)
         let rings = ["canary", "stable", "none"]

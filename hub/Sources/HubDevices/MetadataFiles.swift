@@ -1,5 +1,6 @@
 import Archive
 import Base
+import Glibc
 import HubHTTP
 import HubProtocol
 import Model
@@ -48,7 +49,14 @@ public final class MetadataFiles: Sendable {
         }
         // Unnumbered names first, then the highest numbers: a client needs the newest of everything.
         for name in names.sorted(by: { Self.rank($0) > Self.rank($1) }) {
-            let bytes = try fileSystem.read(Path.join(directory, name), limit: TrustLimits.standard.targetsBytes)
+            let bytes: [UInt8]
+            do {
+                bytes = try fileSystem.read(Path.join(directory, name), limit: TrustLimits.standard.targetsBytes)
+            } catch {
+                // An old version that went meanwhile: newer ones are there, and their publication loads them.
+                if error.errno == ENOENT { continue }
+                throw error
+            }
             guard size + bytes.count <= Self.sizeLimit else { continue }
             size += bytes.count
             let tag = "\"\(Digest.sha256(bytes).hex.prefix(32))\""

@@ -15,6 +15,8 @@ public actor Director {
     private let published: @Sendable () async throws -> Void
     /// Nil before the first round and after one that failed.
     private var known: Knowledge?
+    /// Whether all that was signed was told.
+    private var isAnnounced = true
     /// The last round, which the next one waits for.
     private var turn: Task<Void, any Error>?
 
@@ -141,8 +143,15 @@ public actor Director {
             try releases.publishedReleases().map { ("\($0.app)/\($0.version)", $0) }, uniquingKeysWith: { $1 })
     }
 
-    private func write(_ edit: AssignmentEdit) async throws {
-        if try repository.apply(edit) { try await published() }
+    private func write(_ edit: AssignmentEdit) async throws { try await announce { try repository.apply(edit) } }
+
+    /// What was signed is told even where signing ended with an error, or telling did: else it would be in force on the
+    /// disk, and devices would hear of it with the next change.
+    private func announce(_ work: () throws -> Bool) async throws {
+        let before = isAnnounced
+        isAnnounced = false
+        if try work() || !before { try await published() }
+        isAnnounced = true
     }
 
     private typealias Assignments = HubCore.Assignment
@@ -209,6 +218,6 @@ public actor Director {
 
     /// Signs what is over half of its life; called now and then.
     public func renew() async throws {
-        if try repository.renew() { try await published() }
+        try await inTurn { director in try await director.announce { try director.repository.renew() } }
     }
 }

@@ -105,8 +105,10 @@ struct HubParts: Sendable {
                 versions.update { $0.descriptor = said?.sequence ?? 0 }
             }
         }
+        // One at a time: of two at once the one that read first could be the last to tell.
+        let publishing = NIOLock()
         let publish: @Sendable () async throws -> Void = { [metadata, versions] in
-            try Self.publishMetadata(layout, metadata, versions, fileSystem)
+            try publishing.withLock { try Self.publishMetadata(layout, metadata, versions, fileSystem) }
         }
         director = Director(
             path: layout.repository, signers: try keys.directorSigners(), store: database, fileSystem: fileSystem,
@@ -207,17 +209,23 @@ struct HubParts: Sendable {
 
     /// Signs the director's roles anew, and asks devices with old keys to change them.
     private func keepDirector() async {
+        let steps: [@Sendable () async throws -> Void] = [
+            // Also what a failure left undone when it was due.
+            { try await director.apply() }, { try await director.renew() }, { try await askForRotations() },
+            { try await ends?.keepSchedule() },
+        ]
         while !Task.isCancelled {
-            do {
-                // Also what a failure left undone when it was due.
-                try await director.apply()
-                try await director.renew()
-                try await askForRotations()
-                try await ends?.keepSchedule()
-            } catch {
-                logger.error("upkeep failed", metadata: ["error": "\(error)"])
+            var interval = Self.rotationInterval
+            for step in steps {
+                do {
+                    try await step()
+                } catch {
+                    // A director that cannot say something new still has to keep alive what it said.
+                    interval = Self.upkeepInterval
+                    logger.error("upkeep failed", metadata: ["error": "\(error)"])
+                }
             }
-            do { try await clock.sleep(.seconds(Self.rotationInterval)) } catch { return }
+            do { try await clock.sleep(.seconds(interval)) } catch { return }
         }
     }
 
