@@ -414,7 +414,13 @@ public actor HubService {
     private func mendTunnel(_ client: HubClient, _ session: inout PollSession) async throws {
         let standing = try enrolled()
         if !session.isResumed, standing.rotation.phase != .steady {
-            try await changer(client).rotation(standing.rotation).resume()
+            do {
+                try await changer(client).rotation(standing.rotation).resume()
+            } catch let error as HubLinkError where error.isAnswer {
+                // Through the tunnel in use: it is no reason to be without the hub. ``changeKeyIfDue(_:asked:)`` tries again.
+                condition.rotationTrouble = error
+                condition.rotationTriedAt = environment.clock.now()
+            }
         } else {
             let isLost = condition.failures > 0 && !session.wasAnswered
             try await keeper.bringUp(standing.rotation.active, of: standing, isLost: isLost)
@@ -450,8 +456,9 @@ public actor HubService {
             asked || standing.isBehindHub || standing.rotation.phase != .steady || (days > 0 && age >= days * 86_400)
         else { return false }
         let now = environment.clock.now()
-        if standing.rotation.phase == .steady, condition.rotationTrouble != nil, let tried = condition.rotationTriedAt,
-            (0..<Self.rotationRetry).contains(now - tried)
+        let isRefused = (condition.rotationTrouble as? HubLinkError)?.isAnswer == true
+        if standing.rotation.phase == .steady || isRefused, condition.rotationTrouble != nil,
+            let tried = condition.rotationTriedAt, (0..<Self.rotationRetry).contains(now - tried)
         {
             return false
         }

@@ -366,6 +366,26 @@ import WireGuard
         await device.stop()
     }
 
+    @Test func aKeyThatTheHubDoesNotTakeKeepsNoDeviceFromPolling() async throws {
+        let (device, id) = try await world.enrolled()
+        await world.hub.refuseKeys(true)
+        await world.hub.askForKey(true)
+        try await device.eventually("refused") {
+            try await device.service.reasons().contains { $0.message.contains("too-soon") }
+        }
+        // A change of keys is under way now, and the agent starts again in the middle of it.
+        await device.stop()
+        try await device.start()
+        try await world.hub.assign(world.release("1.0.0", ctr: 1), to: id)
+        try await device.eventually("1.0.0") { try await device.target() == "1.0.0" }
+        #expect(try await device.status("tunnel", "rotations")?.integer == 0)
+        await world.hub.refuseKeys(false)
+        world.clock.jump(by: 700)
+        try await device.service.wake()
+        try await device.eventually("changed") { try await device.status("tunnel", "rotations")?.integer == 1 }
+        await device.stop()
+    }
+
     @Test func theKeyIsChangedOnTheDevicesOwnSchedule() async throws {
         let (device, _) = try await world.enrolled(rotationDays: 90)
         world.clock.jump(by: 89 * 86_400)

@@ -63,6 +63,7 @@ actor ScriptedHub {
         let reports: ReportReceiver
         let audit: AuditLog
     }
+    private var refusesKeys = false
     private let open: @Sendable () throws -> Parts
     private var parts: Parts
     var store: SQLiteMetadataStore { parts.store }
@@ -185,6 +186,8 @@ actor ScriptedHub {
     func goAway(before end: String?) { awayFor = end }
     /// Hears nothing that comes by this interface.
     func turnDeaf(to interface: String?) { deafTo = interface }
+    /// Takes no other key of a device.
+    func refuseKeys(_ refuses: Bool) { refusesKeys = refuses }
     func breakNextDownload(after bytes: Int) { breakAfter = bytes }
     func clearRequests() { requests = [] }
     func lie(with note: [UInt8]?) { auditNote = note }
@@ -276,6 +279,7 @@ actor ScriptedHub {
         case .reports:
             let answer = try await reports.receive(try ReportBatch.envelopes(in: request.body), from: device)
             return HubAnswer(status: 200, body: answer.bytes)
+        case .keys where refusesKeys: return problem("too-soon", 429)
         case .keys: return try await changeKey(request, device)
         case .checkpoint: return HubAnswer(status: 200, body: try await note())
         case .consistency(let from, let to):
