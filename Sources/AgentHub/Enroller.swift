@@ -39,7 +39,7 @@ struct Enroller: Sendable {
             interface: try environment.settings.temporaryName(), privateKey: credential.privateKey,
             presharedKey: credential.presharedKey, address: token.network.temporary(credential.id),
             hub: token.network.hub, hubKey: token.hubPublicKey, host: token.host, port: token.port,
-            metric: TunnelKeeper.otherMetric, keepalive: 0)
+            metric: TunnelKeeper.temporaryMetric, keepalive: 0)
         try await environment.links.bringUp(plan)
         let answer = try await HubClient.enrol(standing.request, by: environment.transport, plan.path)
         var next = standing

@@ -7,10 +7,13 @@ import WireGuard
 
 /// The permanent tunnels of an enrolled device: which slot is in use, and that its interface stands.
 struct TunnelKeeper: Sendable {
-    /// Metric of the route through the slot in use, and of the other's while both are up. Requests name their
-    /// interface; the routes are for everything else on the device that talks to the hub.
+    /// Metrics of the route through the slot in use, and of the other's while both are up, by the slot's number: a route
+    /// replaces one of the same metric, whatever interface that leads through. Requests name their interface; the order
+    /// is for everything else on the device that talks to the hub.
     static let activeMetric: UInt32 = 1_000
     static let otherMetric: UInt32 = 2_000
+    /// Of a token's tunnel.
+    static let temporaryMetric: UInt32 = 3_000
 
     let environment: HubEnvironment
 
@@ -33,7 +36,8 @@ struct TunnelKeeper: Sendable {
             interface: try environment.settings.name(slot),
             privateKey: try environment.keys.tunnelKeyFile(slot).read(), presharedKey: nil, address: address,
             hub: hub, hubKey: end.publicKey, host: end.host, port: end.port,
-            metric: slot == standing.rotation.active ? Self.activeMetric : Self.otherMetric,
+            metric: (slot == standing.rotation.active ? Self.activeMetric : Self.otherMetric)
+                + (slot == .first ? 0 : 1),
             keepalive: environment.settings.keepalive)
     }
 

@@ -103,11 +103,7 @@ extension TunnelLinks {
                 ]))
         try host.links.setAddresses([InterfaceAddress(host: plan.address)], of: plan.interface)
         try host.links.set(plan.interface, up: true, mtu: mtu)
-        let routes = try host.links.routes(through: plan.interface)
-        for route in routes where route != target { try host.links.removeRoute(route, through: plan.interface) }
-        if !routes.contains(target) {
-            try host.links.addRoute(target, through: plan.interface, metric: plan.metric)
-        }
+        try host.links.setRoute(target, through: plan.interface, metric: plan.metric)
     }
 
     /// A peer that is there keeps the endpoint it roamed to; one without handshakes, or lost since, is looked up anew. A

@@ -26,6 +26,14 @@ extension FleetLab {
         return Set(output.split(separator: "\n").map(String.init))
     }
 
+    /// Metrics of a device's routes to the hub, the preferred first.
+    func metrics(at device: FleetDevice) async throws -> [Int] {
+        let routes = try await inside(device.host, ["ip", "-j", "-6", "route", "show", "table", "main"])
+        return (try JSONValue(parsing: Array(routes.utf8)).array ?? [])
+            .filter { $0["dev"]?.string?.hasPrefix(device.interface) == true && $0["protocol"]?.string != "kernel" }
+            .compactMap { $0["metric"]?.integer.map(Int.init) }.sorted()
+    }
+
     /// Loses this share of the packets to and from a device; nil for none.
     func lose(_ share: Double?, at device: FleetDevice) async throws {
         for chain in ["INPUT", "OUTPUT"] {

@@ -163,8 +163,14 @@ public struct NetworkLinks: Sendable {
 
     /// Unicast routes of the main table through an interface, the kernel's own left out.
     public func routes(through name: InterfaceName) throws(WireGuardError) -> [IPPrefix] {
+        try routesWithMetrics(through: name).map(\.destination)
+    }
+
+    private func routesWithMetrics(
+        through name: InterfaceName
+    ) throws(WireGuardError) -> [(destination: IPPrefix, metric: UInt32)] {
         let index = try self.index(of: name)
-        var routes: [IPPrefix] = []
+        var routes: [(destination: IPPrefix, metric: UInt32)] = []
         try dump(RTM_GETROUTE, "list routes through", name.text, RouteStructures.route(nil)) {
             routes = []
         } answer: { (body) throws(WireGuardError) in
@@ -187,8 +193,15 @@ public struct NetworkLinks: Sendable {
 
     /// Removes a route; one that is not there is no error.
     public func removeRoute(_ destination: IPPrefix, through name: InterfaceName) throws(WireGuardError) {
+        try remove(destination, through: name, metric: nil)
+    }
+
+    /// - Parameter metric: of the route that is meant; nil for any.
+    private func remove(
+        _ destination: IPPrefix, through name: InterfaceName, metric: UInt32?
+    ) throws(WireGuardError) {
         do {
-            try change(RTM_DELROUTE, 0, "remove route \(destination) through", destination, name)
+            try change(RTM_DELROUTE, 0, "remove route \(destination) through", destination, name, metric: metric)
         } catch .system(_, _, ESRCH, _) {
             return
         }
@@ -204,6 +217,19 @@ public struct NetworkLinks: Sendable {
             if destination.length > 0 { writer.attribute(UInt16(RTA_DST.rawValue), destination.address.bytes) }
             writer.attribute(UInt16(RTA_OIF.rawValue), integer: index)
             if let metric { writer.attribute(UInt16(RTA_PRIORITY.rawValue), integer: metric) }
+        }
+    }
+
+    /// Makes a route the only one through an interface, with this metric. It is there all the time when it was before.
+    public func setRoute(
+        _ destination: IPPrefix, through name: InterfaceName, metric: UInt32
+    ) throws(WireGuardError) {
+        let present = try routesWithMetrics(through: name)
+        if !present.contains(where: { $0 == (destination, metric) }) {
+            try addRoute(destination, through: name, metric: metric)
+        }
+        for route in present where route != (destination, metric) {
+            try remove(route.destination, through: name, metric: route.metric)
         }
     }
 

@@ -90,7 +90,9 @@ enum RouteStructures {
         return InterfaceAddress(found, prefixLength: header.ifa_prefixlen)
     }
 
-    static func parseRoute(_ body: UnsafeRawBufferPointer, index: UInt32) throws(WireGuardError) -> IPPrefix? {
+    static func parseRoute(
+        _ body: UnsafeRawBufferPointer, index: UInt32
+    ) throws(WireGuardError) -> (destination: IPPrefix, metric: UInt32)? {
         var attributes = try self.attributes(of: body, after: routeBytes, "rtmsg")
         let header = body.loadUnaligned(as: rtmsg.self)
         guard header.rtm_table == UInt8(RT_TABLE_MAIN.rawValue), header.rtm_type == UInt8(RTN_UNICAST),
@@ -98,7 +100,11 @@ enum RouteStructures {
         else { return nil }
         var address: IPAddress?
         var interface: UInt32?
+        var metric: UInt32 = 0
         while let attribute = try attributes.next() {
+            if attribute.type == UInt16(RTA_PRIORITY.rawValue) {
+                metric = try attribute.integer(as: UInt32.self, "RTA_PRIORITY")
+            }
             if attribute.type == UInt16(RTA_DST.rawValue) { address = IPAddress(bytes: attribute.payload) }
             if attribute.type == UInt16(RTA_OIF.rawValue) {
                 interface = try attribute.integer(as: UInt32.self, "RTA_OIF")
@@ -107,7 +113,8 @@ enum RouteStructures {
         guard interface == index else { return nil }
         // A default route has no destination.
         let any = header.rtm_family == UInt8(AF_INET) ? IPAddress(v4: 0) : IPAddress(high: 0, low: 0)
-        return IPPrefix(address ?? any, length: header.rtm_dst_len)
+        guard let destination = IPPrefix(address ?? any, length: header.rtm_dst_len) else { return nil }
+        return (destination, metric)
     }
 
     private static func attributes(
