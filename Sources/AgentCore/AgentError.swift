@@ -55,6 +55,12 @@ public struct AgentError: CodedError, Equatable {
         self.hint = hint
     }
 
+    static func notProvisioned() -> AgentError {
+        AgentError(
+            .notProvisioned, "this device trusts no root yet",
+            hint: "holdfast-agent provision --root root.json --device-id NAME")
+    }
+
     public var code: String { "agent.\(reason.rawValue)" }
     public var exitStatus: ExitStatus {
         switch reason {

@@ -135,7 +135,7 @@ public actor HubService {
     ///   behind still goes.
     public func leave() async throws {
         guard try standing != nil || standingTrouble != nil || files.exist() else {
-            throw HubLinkError(.notEnrolled, "this device is with no hub", hint: "holdfast-agent enrol TOKEN")
+            throw HubLinkError(.notEnrolled, "this device is with no hub", hint: "holdfast-agent enrol --file TOKEN")
         }
         // First in memory, so that nothing begins to work for the hub again while the rest goes.
         standing = nil
@@ -154,6 +154,14 @@ public actor HubService {
     /// Looks now rather than at the next slot.
     public func wake() { sleeper.wake() }
 
+    /// As ``wake()``, for a person. - Throws: `hub-link.not-enrolled`.
+    public func poll() throws {
+        guard standing != nil else {
+            throw HubLinkError(.notEnrolled, "this device is with no hub", hint: "holdfast-agent enrol --file TOKEN")
+        }
+        wake()
+    }
+
     // MARK: Enrolling
 
     private func enrol(attempt: inout Int) async -> Duration {
@@ -171,8 +179,8 @@ public actor HubService {
             environment.logger.notice("enrolment waits for approval", metadata: ["device": "\(working.device)"])
             return .seconds(wait ?? 30)
         } catch let error as HubLinkError where Self.finalRefusals.contains(error.problem ?? "") {
-            note(error)
             guard standing?.token == working.token else { return .zero }
+            note(error)
             working.phase = .refused
             working.refusal = error.message
             try? files.save(working)
@@ -182,6 +190,8 @@ public actor HubService {
             try? await environment.journal.record(app: "", code: "hub.refused", message: error.message)
             return .seconds(Self.watchSeconds)
         } catch {
+            // Left meanwhile, or another token came: what this one met is nobody's any more.
+            guard standing?.token == working.token else { return .zero }
             note(error)
             attempt += 1
             return Self.enrolBackoff.delay(attempt: attempt - 1, using: &generator)
@@ -397,11 +407,10 @@ public actor HubService {
 
     /// The proof of freshness, where the clock proves nothing.
     private func ticket(_ client: HubClient) async throws -> [UInt8]? {
-        guard !environment.clockReading().isTrusted, var state = try await environment.journal.trustState() else {
+        guard !environment.clockReading().isTrusted, try await environment.journal.trustState() != nil else {
             return nil
         }
-        let nonce = state.makeNonce(using: &generator)
-        try await environment.journal.persist(state)
+        let nonce = try await environment.journal.makeNonce()
         let answer = try await client.poll(
             try end(), tag: nil, nonce: nonce, isUpdating: await environment.isUpdating())
         guard case .state(let state, _, _, _) = answer else { return nil }
@@ -456,7 +465,9 @@ public actor HubService {
             asked || standing.isBehindHub || standing.rotation.phase != .steady || (days > 0 && age >= days * 86_400)
         else { return false }
         let now = environment.clock.now()
-        let isRefused = (condition.rotationTrouble as? HubLinkError)?.isAnswer == true
+        // What a hub refuses it refuses for a while; that it is busy passes.
+        let isRefused =
+            (condition.rotationTrouble as? HubLinkError).map { $0.reason == .refused || $0.problem == "too-soon" } ?? false
         if standing.rotation.phase == .steady || isRefused, condition.rotationTrouble != nil,
             let tried = condition.rotationTriedAt, (0..<Self.rotationRetry).contains(now - tried)
         {

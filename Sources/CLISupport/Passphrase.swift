@@ -1,6 +1,7 @@
 public import ArgumentParser
 import Base
 import Glibc
+import Synchronization
 
 /// Where a passphrase comes from: a file, a descriptor, or a prompt without echo. Never an argument,
 /// since every user of the machine can read those.
@@ -34,7 +35,13 @@ public struct PassphraseOptions: ParsableArguments, Sendable {
     public func read(prompt: String, confirm: Bool = false) throws -> String {
         if let file { return try Self.firstLine(try FileSystem().read(file, limit: Self.maximumLength), of: file) }
         if let descriptor {
-            return try Self.firstLine(try Self.drain(descriptor), of: "descriptor \(descriptor)")
+            // Read once: it is for every key that the command asks for.
+            return try Self.lines.withLock { lines throws in
+                if let known = lines[descriptor] { return known }
+                let line = try Self.firstLine(try Self.drain(descriptor), of: "descriptor \(descriptor)")
+                lines[descriptor] = line
+                return line
+            }
         }
         let first = try TerminalPrompt.secret(prompt, limit: Self.maximumLength)
         guard confirm else { return first }
@@ -43,6 +50,9 @@ public struct PassphraseOptions: ParsableArguments, Sendable {
         }
         return first
     }
+
+    /// First lines of the descriptors that were read.
+    private static let lines = Mutex<[Int32: String]>([:])
 
     static func firstLine(_ bytes: [UInt8], of source: String) throws -> String {
         var line = bytes.prefix { $0 != 0x0A }

@@ -70,7 +70,7 @@ public struct EngineError: CodedError, Equatable {
     public var hint: String? {
         switch reason {
         case .unreachable:
-            "check that the container engine runs and that `engine.socket` names its socket"
+            "check that the container engine runs and that `engine.socket` (for holdfast: DOCKER_HOST) names its socket"
         case .permission: "run as root or as a member of the group that owns the engine's socket"
         case .timeout: "the engine may be busy or hung; look at its log"
         case .version: "install an engine with API \(APIVersion.oldestSupported) or newer"

@@ -4,9 +4,12 @@ import Model
 /// The proof that metadata is the newest, for a device whose clock proves nothing: the device's nonce came
 /// back, signed, with the versions that were current when it was answered.
 ///
-/// Carried as a DSSE envelope. Who may sign is a role `x-holdfast-freshness` in the release root's `roles`;
-/// where the root has none, the timestamp role may, since it vouches for freshness already.
+/// Carried as a DSSE envelope. Who may sign says a field of the release root, with keyids and a threshold as a role has
+/// them; where the root has none, the timestamp role may, since it vouches for freshness already. It is no entry of
+/// `roles`: other TUF clients refuse a root with a role that they do not know, and keep a field that they do not know.
 public struct FreshnessTicket: Sendable, Equatable {
+    /// The field, and the name by which ``Repository/rotate(_:plan:signers:)`` takes it for a role.
+    public static let role = "x-holdfast-freshness"
     public static let payloadType = "application/vnd.holdfast.freshness-ticket+json"
 
     public var device: String
@@ -58,8 +61,7 @@ public struct FreshnessTicket: Sendable, Equatable {
 
     /// Whose signatures count: those of the root's own role for it, or the timestamp role's where there is none.
     static func signers(_ root: RootMetadata, limits: TrustLimits) throws(TrustError) -> RoleKeys {
-        let role = "x-holdfast-freshness"
-        guard let node = root.document.signed["roles"]?[role] else { return try root.keys(of: TopLevel.timestamp) }
+        guard let node = root.document.signed[role] else { return try root.keys(of: TopLevel.timestamp) }
         let table = try PublicKey.table(root.document.signed["keys"], element: TopLevel.root, limits: limits)
         return try RoleKeys(node, keys: table, element: role)
     }

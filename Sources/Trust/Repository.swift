@@ -207,18 +207,26 @@ public struct Repository: Sendable {
     /// of the old root keys and of the new.
     @discardableResult
     public func rotate(_ role: String, plan: RolePlan, signers: [any Signer]) throws -> SigningReport {
-        guard TopLevel.all.contains(role) else {
+        guard TopLevel.all.contains(role) || role == FreshnessTicket.role else {
             throw TrustError(.roleName, role, "is no top-level role; delegate anew to change a delegated role's keys")
         }
         try plan.check(role)
         guard var root = try current(TopLevel.root) else { throw missing(TopLevel.root) }
         var roles = root.signed["roles"]?.object ?? [:]
-        var fields = roles[role]?.object ?? [:]
-        fields.merge(plan.json.object ?? [:]) { $1 }
-        roles[role] = .object(fields)
+        if role == FreshnessTicket.role {
+            var fields = plan.json.object ?? [:]
+            // A ticket has no expiry of its own.
+            fields[RepositoryFields.days] = nil
+            root.signed[role] = .object(fields)
+        } else {
+            var fields = roles[role]?.object ?? [:]
+            fields.merge(plan.json.object ?? [:]) { $1 }
+            roles[role] = .object(fields)
+        }
         var keys = root.signed["keys"]?.object ?? [:]
         for key in plan.keys { keys[key.keyID] = key.json }
-        let used = Set(roles.values.flatMap { $0["keyids"]?.array?.compactMap(\.string) ?? [] })
+        let lists = Array(roles.values) + [root.signed[FreshnessTicket.role] ?? .null]
+        let used = Set(lists.flatMap { $0["keyids"]?.array?.compactMap(\.string) ?? [] })
         root.signed["keys"] = .object(keys.filter { used.contains($0.key) })
         root.signed["roles"] = .object(roles)
         root.renew(

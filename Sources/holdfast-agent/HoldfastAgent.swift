@@ -21,7 +21,7 @@ struct RootCommand: AsyncParsableCommand {
         subcommands: [
             RunCommand.self, StatusCommand.self, WhyCommand.self, ImportCommand.self, ReleasesCommand.self,
             InventoryCommand.self, RollbackCommand.self, UpdateNowCommand.self, LockCommand.self, ScrubCommand.self,
-            LogsCommand.self,
+            LogsCommand.self, NonceCommand.self,
             ProvisionCommand.self, EnrolCommand.self, HubCommand.self, JournalCommand.self, ConfigCommand.self,
         ])
 }

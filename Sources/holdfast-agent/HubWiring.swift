@@ -44,7 +44,7 @@ struct HubWiring {
         return HubControl(
             status: { await service.status() }, reasons: { await service.reasons() },
             enrol: { try await service.enrol(token: $0, replace: $1) }, leave: { try await service.leave() },
-            poll: { await service.wake() })
+            poll: { try await service.poll() })
     }
 
     func shutDown() async {

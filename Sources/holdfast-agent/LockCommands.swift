@@ -24,10 +24,14 @@ struct LockCommand: AsyncParsableCommand {
         @Option(help: "How long at most: 30m, 2h, 1d.") var ttl: String
         @Option(help: "Only updates of this app.") var app: String?
 
-        func run() async throws {
-            guard let seconds = LockCommand.seconds(ttl) else {
+        func validate() throws {
+            guard LockCommand.seconds(ttl) != nil else {
                 throw ValidationError("--ttl \(ttl): write a number and s, m, h or d")
             }
+        }
+
+        func run() async throws {
+            let seconds = LockCommand.seconds(ttl) ?? 0
             var body: [String: JSONValue] = [
                 "holder": .string(holder), "reason": .string(reason), "ttlSeconds": .integer(seconds),
             ]

@@ -11,7 +11,8 @@ struct ImportCommand: AsyncParsableCommand {
         commandName: "import", abstract: "Take a release from a bundle: a folder or a tar.",
         discussion: """
             Verifies, copies what the device lacks, and makes the release the target. With --wait the command
-            returns when the release is committed or given up.
+            returns when the release is committed or given up. On a device without a clock a
+            freshness ticket proves that the bundle is the newest (holdfast-agent nonce).
 
             Example: holdfast-agent import /media/stick/shop --wait
             """)
@@ -23,6 +24,8 @@ struct ImportCommand: AsyncParsableCommand {
     var app: String?
     @Option(help: "Which version, when not the newest. Needs --app.")
     var release: String?
+    @Option(help: ArgumentHelp("A freshness ticket that answers this device's nonce.", valueName: "file"))
+    var ticket: String?
     @Flag(help: "Take a release that failed on this device before.")
     var retry = false
     @Flag(help: "Wait until the release is committed or given up.")
@@ -44,6 +47,13 @@ struct ImportCommand: AsyncParsableCommand {
         var body: [String: JSONValue] = ["path": .string(String(cString: absolute)), "retry": .bool(retry)]
         if let app { body["app"] = .string(app) }
         if let release { body["version"] = .string(release) }
+        if let ticket {
+            let bytes = try FileSystem().read(ticket, limit: AgentService.ticketLimit)
+            guard let text = String(validating: bytes, as: UTF8.self) else {
+                throw AgentError(.invalidRequest, "\(ticket) is not UTF-8 text", hint: "make it with: holdfast ticket")
+            }
+            body["ticket"] = .string(text)
+        }
         var last: JSONValue = [:]
         var isCopying = false
         try options.client.call("POST", "/v1/import", body: .object(body)) { event in
@@ -127,6 +137,31 @@ extension ImportCommand {
         guard let failed else { return }
         throw AgentError(
             .failedBefore, "\(adopted) was given up: \(failed["failure"]?.string ?? "")", hint: "holdfast-agent why")
+    }
+}
+
+struct NonceCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "nonce", abstract: "Make the nonce that a freshness ticket has to answer.",
+        discussion: """
+            For a device whose clock proves nothing and that reaches no hub: carry the nonce to
+            where the repository is, and the ticket back with a bundle.
+
+              holdfast ticket --repo REPO --device ID --nonce NONCE -o ticket.json
+              holdfast-agent import BUNDLE --ticket ticket.json
+
+            Each call voids the nonce before it.
+
+            Example: holdfast-agent nonce
+            """)
+
+    @OptionGroup var options: AgentOptions
+
+    func run() async throws {
+        let answer = try options.client.document("POST", "/v1/nonce")
+        options.console.result(answer) {
+            "device   \(answer["device"]?.string ?? "")\nnonce    \(answer["nonce"]?.string ?? "")"
+        }
     }
 }
 

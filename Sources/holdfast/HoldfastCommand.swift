@@ -1,4 +1,5 @@
 import ArgumentParser
+import CLISupport
 
 /// The operator's and technician's tool.
 struct HoldfastCommand: AsyncParsableCommand {
@@ -15,7 +16,7 @@ struct HoldfastCommand: AsyncParsableCommand {
 
             Every command takes --output json. Exit statuses are those of sysexits.h; 76 says: not trusted.
             """,
-        version: "1.0.0",
+        version: Product.version,
         subcommands: [
             KeysCommand.self, RepoCommand.self, ReleaseCommand.self, DirectorCommand.self, BundleCommand.self,
             TicketCommand.self, DeltaCommand.self, WireGuardCommand.self, HubCommand.self,

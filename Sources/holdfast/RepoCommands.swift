@@ -254,10 +254,12 @@ struct RepoRotate: AsyncParsableCommand {
         commandName: "rotate", abstract: "Change who may sign a role, and how many must.",
         discussion: """
             Gives a new root, which enough of the old root keys must sign; for the root
-            role, of the new ones too.
+            role, of the new ones too. With x-holdfast-freshness the root names who may sign
+            freshness tickets, a hub for example: until then the timestamp role may.
 
             Examples:
               holdfast repo rotate fleet timestamp --new-key online-2
+              holdfast repo rotate fleet x-holdfast-freshness --new-key hub-freshness.json
               holdfast repo rotate fleet root --new-key alice --new-key bob.json \\
                   --new-key carol.json --threshold 2
             """)
@@ -265,7 +267,7 @@ struct RepoRotate: AsyncParsableCommand {
     @OptionGroup var output: OutputOptions
     @OptionGroup var target: RepositoryOptions
     @OptionGroup var signing: SigningOptions
-    @Argument(help: "root, targets, snapshot or timestamp.") var role: String
+    @Argument(help: "root, targets, snapshot, timestamp or x-holdfast-freshness.") var role: String
     @Option(help: ArgumentHelp("A key of the role from now on; give it again for more.", valueName: "key"))
     var newKey: [String]
     @Option(help: "Signatures needed (default: a majority of the keys).") var threshold: Int?

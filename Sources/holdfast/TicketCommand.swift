@@ -9,9 +9,10 @@ struct TicketCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "ticket", abstract: "Prove to a device without a clock that a repository is the newest.",
         discussion: """
-            The device exports a nonce; the answer goes back on the stick. It is signed
-            with a key of the role x-holdfast-freshness, or with the timestamp key where
-            there is no such role.
+            The device shows a nonce (holdfast-agent nonce); the answer goes back on the
+            stick (holdfast-agent import BUNDLE --ticket FILE, with a bundle of the same
+            repository as it is now). It is signed with a key that the root names by
+            x-holdfast-freshness, or with the timestamp key where it names none.
 
             Example: holdfast ticket --repo fleet --device pump-7 \\
                 --nonce 00112233445566778899aabbccddeeff -o ticket.json
@@ -41,7 +42,13 @@ struct TicketCommand: AsyncParsableCommand {
         }
         // A ticket by any other key would be carried out to the device and refused there.
         let allowed = Set(try workspace.repository.ticketSigners())
-        let signers = try signing.signers(for: [workspace.repository]).filter { allowed.contains($0.keyID) }
+        // A key that the root names for tickets alone is none of a role's.
+        let keys = signing.keyStore.signingKeys
+        let names = signing.names.isEmpty ? try keys.store.list().filter { allowed.contains($0.keyID) }.map(\.name) : []
+        let signers =
+            try names.isEmpty
+            ? signing.signers(for: [workspace.repository]).filter { allowed.contains($0.keyID) }
+            : keys.signers(for: [], named: names)
         guard !signers.isEmpty else {
             let keyIDs = allowed.sorted().map { String($0.prefix(16)) }.joined(separator: ", ")
             throw OperatorError(

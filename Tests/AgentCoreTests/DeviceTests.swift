@@ -37,6 +37,36 @@ import Trust
         #expect(try fileSystem.read(Path.join(secrets, name), limit: 10) == Array("v1".utf8))
     }
 
+    @Test func aTicketThatIsCarriedProvesWhatTheClockCannot() async throws {
+        let bench = try Bench(clockIsTrusted: false)
+        let process = try await bench.device.boot()
+        await #expect(throws: AgentError.self) { _ = try await process.journal.makeNonce() }
+        try await bench.provision(process)
+        try bench.lab.publish(bench.v1())
+        try await bench.take(process)
+        func freshness() async throws -> String? { try await process.journal.releases().first?.freshness }
+        #expect(try await freshness() == "unknown")
+        var source = bench.lab.source()
+        let snapshot = try #require(try bench.lab.repository.status().roles.first { $0.name == "snapshot" })
+        func ticket(_ nonce: [UInt8]) throws -> [UInt8] {
+            let ticket = FreshnessTicket(
+                device: "pump-7", nonce: nonce, snapshotVersion: snapshot.version,
+                issued: bench.device.clock.clock.now())
+            return try ticket.signed(by: [bench.lab.signers[3]]).bytes
+        }
+        let void = try await process.journal.makeNonce()
+        let nonce = try await process.journal.makeNonce()
+        source.trust.ticket = try ticket(void)
+        let late = source
+        await #expect(throws: TrustError.self) { try await process.importer.importRelease(from: late) { _ in } }
+        #expect(try await freshness() == "unknown")
+        source.trust.ticket = try ticket(nonce)
+        try await process.importer.importRelease(from: source) { _ in }
+        #expect(try await freshness() == "proven")
+        let left = try await process.journal.trustState()?.nonce
+        #expect(left == nil)
+    }
+
     @Test func anUpdateReplacesOnlyWhatChanged() async throws {
         let process = try await runningV1()
         let worker = bench.device.engine.running().first { $0.service == "worker" }

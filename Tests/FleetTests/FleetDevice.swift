@@ -75,11 +75,16 @@ final class FleetDevice: Sendable {
     }
 
     /// The release that the device is to run, as far as it knows.
-    func target() async throws -> String? {
+    func target() async throws -> String? { try await present()?["version"]?.string }
+
+    /// What the device can say of how new that is.
+    func freshness() async throws -> String? { try await present()?["freshness"]?.string }
+
+    private func present() async throws -> JSONValue? {
         let result = try await run("releases", "--output", "json")
         let value = try JSONValue(parsing: Array(result.output.utf8))
         return (value.array ?? value["releases"]?.array ?? [])
-            .first { ["candidate", "current"].contains($0["role"]?.string ?? "") }?["version"]?.string
+            .first { ["candidate", "current"].contains($0["role"]?.string ?? "") }
     }
 
     /// Waits for one whole poll that began after now.

@@ -56,6 +56,7 @@ actor FleetLab {
         try await ip("-n \(namespace("hub")) link set cable up")
         try await makeReleases()
         try await makeHub()
+        try await nameFreshnessKey()
         try await startHub()
         try await login()
         try await hub("releases", "push", path("repo"))
@@ -72,16 +73,29 @@ actor FleetLab {
         for (version, content) in [("1.0.0", Array("small".utf8)), ("2.0.0", noise), ("3.0.0", Array("tiny".utf8))] {
             try ImageFolder.make(path("image-\(version)"), layers: [content])
         }
-        let environment = ["XDG_CONFIG_HOME": path("config"), "DOCKER_HOST": "unix://" + path("no-engine.sock")]
-        func holdfast(_ words: String...) async throws {
-            try await Command.succeed([Self.program("holdfast")] + words, environment: environment)
-        }
         try await holdfast("repo", "init", path("repo"), "--lab", "--keys", path("keys"))
         for version in ["1.0.0", "2.0.0", "3.0.0"] {
             try await holdfast(
                 "release", "build", path("compose.yaml"), "--app", "shop", "--version", version, "--repo", path("repo"),
                 "--keys", path("keys"), "--image", "web=oci:\(path("image-\(version)"))")
         }
+    }
+
+    /// `holdfast …`, where the repository and its keys are.
+    func holdfast(_ words: String...) async throws {
+        try await Command.succeed(
+            [Self.program("holdfast")] + words,
+            environment: ["XDG_CONFIG_HOME": path("config"), "DOCKER_HOST": "unix://" + path("no-engine.sock")])
+    }
+
+    /// Lets the hub vouch for freshness.
+    private func nameFreshnessKey() async throws {
+        try await Command.succeed([
+            Self.program("holdfast-hub"), "freshness-key", "--config", path("hub.json"), "-o", path("freshness.json"),
+        ])
+        try await holdfast(
+            "repo", "rotate", path("repo"), "x-holdfast-freshness", "--keys", path("keys"), "--new-key",
+            path("freshness.json"))
     }
 
     private func makeHub() async throws {

@@ -176,6 +176,8 @@ struct FleetTests {
         let id = try #require(status["device"]?.string)
         try await lab.hub("assign", "shop/3.0.0", "--device", id)
         try await eventually("3.0.0") { try await device.target() == "3.0.0" }
+        // The hub's ticket for the release repository is believed; the director's part stays as unsure as the clock.
+        #expect(!device.log.contains("freshness ticket refused"), "\(device.log)")
         try await eventually("all is acknowledged") {
             let reports = try await device.hubStatus()["reports"]
             return reports?["unacknowledged"]?.integer == 0 && reports?["waiting"]?.integer == 0
@@ -188,6 +190,33 @@ struct FleetTests {
             try await device.hubStatus()["tunnel"]?["rotations"]?.integer == (wall == 0 ? 1 : 0)
         }
         #expect(try await device.target() == "3.0.0")
+    }
+
+    /// Where no hub is reached and no clock is right.
+    @Test func aTicketIsCarriedToADeviceByHand() async throws {
+        let device = try await lab.device(wall: 0)
+        let provisioned = try await device.run(
+            "provision", "--root", lab.path("repo/metadata/1.root.json"), "--device-id", "well-1")
+        try #require(provisioned.status == 0, "\(provisioned.errorOutput)")
+        let (stick, ticket) = (device.path("stick"), device.path("ticket.json"))
+        try await lab.holdfast("bundle", "export", lab.path("repo"), "--release", "shop/1.0.0", "-o", stick)
+        #expect(try await device.run("import", stick).status == 0)
+        #expect(try await device.freshness() == "unknown")
+        let shown = try await device.run("nonce", "--output", "json")
+        let nonce = try #require(JSONValue(parsing: Array(shown.output.utf8))["nonce"]?.string)
+        // The hub's key is not where the operator is: the operator names one for the occasion.
+        try await lab.holdfast("keys", "generate", "courier", "--plain", "--keys", lab.path("keys"))
+        try await lab.holdfast(
+            "repo", "rotate", lab.path("repo"), "x-holdfast-freshness", "--keys", lab.path("keys"), "--new-key",
+            "courier", "--new-key", lab.path("freshness.json"), "--threshold", "1")
+        try await lab.holdfast("bundle", "export", lab.path("repo"), "--release", "shop/1.0.0", "-o", stick)
+        try await lab.holdfast(
+            "ticket", "--repo", lab.path("repo"), "--keys", lab.path("keys"), "--device", "well-1", "--nonce", nonce,
+            "-o", ticket)
+        #expect(try await device.run("import", stick, "--ticket", ticket).status == 0)
+        #expect(try await device.freshness() == "proven")
+        let again = try await device.run("import", stick, "--ticket", ticket)
+        #expect(again.errorOutput.contains("trust.ticket-invalid"), "\(again.errorOutput)")
     }
 
     // MARK: Strangers
@@ -259,6 +288,15 @@ struct FleetTests {
         #expect(after?.array?.count == 1 && after != before)
         #expect(try await device.hubStatus()["lastError"] == nil)
         try await device.polled()
+        #expect(try await lab.metrics(at: device) == [1_001])
+        // Back to the slot of before: the route in use is not replaced by the one that is tried.
+        try await lab.hub("device", "rotate-key", id)
+        try await eventually("both slots are up") { try await lab.metrics(at: device) == [1_001, 2_000] }
+        try await eventually("the key is changed again") {
+            try await device.hubStatus()["tunnel"]?["rotations"]?.integer == 2
+        }
+        try await device.polled()
+        #expect(try await lab.metrics(at: device) == [1_000])
     }
 
     @Test func aRevokedDeviceIsShutOutAtOnce() async throws {

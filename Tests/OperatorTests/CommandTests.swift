@@ -167,6 +167,10 @@ import Testing
             "ticket --repo @repo --device pump-7 --nonce 00112233445566778899aabbccddeeff -o @t --key team")
         #expect(wrong.status == Base.ExitStatus.notTrusted.rawValue)
         #expect(try bench.fileSystem.status(bench.path("t")) == nil)
+        // A root that names who vouches for freshness takes it from the timestamp role.
+        try await bench.succeed("repo rotate @repo x-holdfast-freshness --new-key team")
+        try await bench.succeed(
+            "ticket --repo @repo --device pump-7 --nonce 00112233445566778899aabbccddeeff -o @t --key team")
     }
 
     @Test func aMajorityMustSignWhereNoThresholdIsNamed() async throws {

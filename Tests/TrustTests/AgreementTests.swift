@@ -228,6 +228,32 @@ import Testing
         }
     }
 
+    @Test func whoMaySignTicketsIsWhatTheRootSays() async throws {
+        let lab = try LabRepository(Scratch())
+        try lab.add()
+        let hub = try signer(90)
+        try lab.repository.rotate(
+            FreshnessTicket.role, plan: RolePlan(keys: [hub.publicKey], threshold: 1, days: 30), signers: lab.signers)
+        #expect(try lab.repository.ticketSigners() == [hub.keyID])
+        // A later change of another role's keys keeps this one's.
+        let online = try signer(91)
+        try lab.repository.rotate(
+            "timestamp", plan: RolePlan(keys: [online.publicKey], threshold: 1, days: 30),
+            signers: lab.signers + [online])
+        #expect(try lab.repository.ticketSigners() == [hub.keyID])
+        var state = try provision(lab)
+        var generator = SplitMix(state: 1)
+        let ticket = FreshnessTicket(
+            device: "edge-7", nonce: state.makeNonce(using: &generator),
+            snapshotVersion: try lab.repository.publishedVersion("snapshot"), issued: testNow)
+        let blind = ClockReading(now: Timestamp(seconds: 0), isTrusted: false)
+        for (signer, expected) in [(hub, Freshness.proven), (online, nil)] {
+            let sources = try sources(lab, ticket: ticket.signed(by: [signer]).bytes)
+            let verified = try? await verifier(blind).verify(from: sources, load: lab.loader(), state: state) { _ in }
+            #expect(verified?.freshness == expected)
+        }
+    }
+
     // MARK: Documents
 
     @Test func aDocumentMustSayWhatItsListingSays() async throws {

@@ -45,7 +45,7 @@ struct InteropTests {
         try repository.add(
             path: "team/b.txt", content: Array("world".utf8), role: "team", signers: lab.signers + [team])
         var signers = lab.signers + [team]
-        for (number, role) in ["root", "targets", "timestamp", "snapshot", "root"].enumerated() {
+        for (number, role) in ["root", "targets", FreshnessTicket.role, "timestamp", "snapshot", "root"].enumerated() {
             let fresh = try signer(UInt8(120 + number))
             signers.append(fresh)
             try repository.rotate(

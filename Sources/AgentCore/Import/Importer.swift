@@ -62,12 +62,9 @@ public actor Importer {
         from source: ImportSource, candidate: Candidate = Candidate(), retry: Bool = false, unasked: Bool = false,
         progress: @escaping @Sendable (ImportEvent) -> Void
     ) async throws {
-        guard !isRunning else {
-            throw AgentError(
-                .importRunning, "another import is under way", hint: "wait for it, or see: holdfast-agent status")
-        }
+        try refuseWhileRunning()
         try await reconciler.refuseDuringTrial()
-        guard !isRunning else { throw AgentError(.importRunning, "another import is under way") }
+        try refuseWhileRunning()
         isRunning = true
         await reconciler.importBegan()
         let result: Result<Void, any Error>
@@ -86,6 +83,14 @@ public actor Importer {
             try? await journal.noteRefusal(ImportRefusal(code: code, message: words, hint: hint))
         }
         try result.get()
+    }
+
+    /// - Throws: `agent.import-running`.
+    func refuseWhileRunning() throws(AgentError) {
+        guard !isRunning else {
+            throw AgentError(
+                .importRunning, "another import is under way", hint: "wait for it, or see: holdfast-agent status")
+        }
     }
 
     private func take(
@@ -127,9 +132,7 @@ public actor Importer {
 
     private func verify(_ source: ImportSource, _ candidate: Candidate) async throws -> Verified<Release> {
         guard let device = try await journal.device(), let state = try await journal.trustState() else {
-            throw AgentError(
-                .notProvisioned, "this device trusts no root yet",
-                hint: "holdfast-agent provision --root root.json --device-id NAME")
+            throw AgentError.notProvisioned()
         }
         let identity = DeviceIdentity(
             id: device.id, labels: device.labels, architecture: architecture, features: features)

@@ -83,6 +83,17 @@ public actor Journal {
         try database.transaction("journal.trust") { try trust.save(state, in: database) }
     }
 
+    /// Makes the nonce that the next freshness ticket must answer, durable; an older one is void.
+    ///
+    /// - Throws: `agent.not-provisioned`.
+    public func makeNonce() throws -> [UInt8] {
+        guard var state = try trust.load(database) else { throw AgentError.notProvisioned() }
+        var generator = SystemRandomNumberGenerator()
+        let nonce = state.makeNonce(using: &generator)
+        try persist(state)
+        return nonce
+    }
+
     private func setting(_ key: String) throws -> String? {
         try database.first("SELECT value FROM setting WHERE key = ?", .text(key)) { try $0.text(0) }
     }
@@ -111,7 +122,13 @@ public actor Journal {
         let release = verified.value
         let active = try activeRow(release.app)
         if let active, active.release == verified.digest, active.phase != .degraded || !retry {
-            try persist(verified.newState)
+            try database.transaction("journal.trust") {
+                try trust.save(verified.newState, in: database)
+                // The same release with a better proof, or a later one.
+                try database.run(
+                    "UPDATE release SET freshness = ?, verified_at = ? WHERE digest = ?",
+                    .text(verified.freshness.rawValue), SQLiteValue(clock.now()), SQLiteValue(verified.digest))
+            }
             return .unchanged
         }
         if !retry { try refuseFailed(verified) }

@@ -10,6 +10,8 @@ public struct AgentService: Sendable {
     static let rowLimit = 2_000
     /// Most log lines sent from the past.
     static let logTailLimit = 100_000
+    /// Bytes of a freshness ticket.
+    public static let ticketLimit = 64 << 10
 
     public typealias SourceOpener = @Sendable (_ path: String) throws -> ImportSource
 
@@ -70,6 +72,9 @@ public struct AgentService: Sendable {
         case ("POST", "/v1/import"):
             try mayChange(request)
             return .stream(try startImport(request))
+        case ("POST", "/v1/nonce"):
+            try mayChange(request)
+            return .document(try await makeNonce())
         case ("POST", "/v1/rollback"):
             try mayChange(request)
             try await reconciler.refuseDuringTrial()
@@ -102,7 +107,7 @@ public struct AgentService: Sendable {
             try await hub.leave()
         case ("POST", "/v1/hub/poll"):
             try mayChange(request)
-            await hub.poll()
+            try await hub.poll()
         default: return nil
         }
         return await hub.status()
@@ -143,14 +148,21 @@ public struct AgentService: Sendable {
         }
         let candidate = Candidate(app: body["app"]?.string, version: version)
         let retry = body["retry"]?.bool ?? false
-        let source = try openSource(path)
+        var source = try openSource(path)
+        source.trust.ticket = try body["ticket"].map { value throws(AgentError) in
+            guard let text = value.string, text.utf8.count <= Self.ticketLimit else {
+                throw AgentError(.invalidRequest, "a ticket is a text of at most \(Self.ticketLimit) bytes")
+            }
+            return Array(text.utf8)
+        }
+        let opened = source
         let (stream, events) = AsyncThrowingStream<JSONValue, any Error>.makeStream(
             bufferingPolicy: .bufferingNewest(64))
         let importer = importer
         // The import goes on when the one who asked for it goes away: a technician may pull the terminal, not the stick.
         Task {
             do {
-                try await importer.importRelease(from: source, candidate: candidate, retry: retry) {
+                try await importer.importRelease(from: opened, candidate: candidate, retry: retry) {
                     events.yield($0.json)
                 }
                 events.finish()
@@ -159,6 +171,13 @@ public struct AgentService: Sendable {
             }
         }
         return PullSequence(stream)
+    }
+
+    /// What a freshness ticket has to answer. Not while an import is under way: it would bring the nonce before it back.
+    private func makeNonce() async throws -> JSONValue {
+        try await importer.refuseWhileRunning()
+        guard let device = try await journal.device() else { throw AgentError.notProvisioned() }
+        return ["device": .string(device.id), "nonce": .string(Hex.encode(try await journal.makeNonce()))]
     }
 
     private func rollBack(_ request: LocalRequest) async throws -> JSONValue {

@@ -28,13 +28,13 @@ public struct HubControl: Sendable {
     /// Takes a token in. Durable when it returns; the hub is asked afterwards.
     public var enrol: @Sendable (_ token: String, _ replace: Bool) async throws -> Void
     public var leave: @Sendable () async throws -> Void
-    /// Polls now.
-    public var poll: @Sendable () async -> Void
+    /// Polls now; throws when there is no hub to poll.
+    public var poll: @Sendable () async throws -> Void
 
     public init(
         status: @escaping @Sendable () async -> JSONValue, reasons: @escaping @Sendable () async -> [LocalReason],
         enrol: @escaping @Sendable (_ token: String, _ replace: Bool) async throws -> Void,
-        leave: @escaping @Sendable () async throws -> Void, poll: @escaping @Sendable () async -> Void
+        leave: @escaping @Sendable () async throws -> Void, poll: @escaping @Sendable () async throws -> Void
     ) {
         self.status = status
         self.reasons = reasons

@@ -15,5 +15,9 @@ struct RootCommand: AsyncParsableCommand {
             they keep running without one.
             Exit codes are those of sysexits.h; the README lists them.
             """,
-        subcommands: [InitCommand.self, ServeCommand.self, ConfigCommand.self, PasswordCommand.self, ScopesCommand.self])
+        version: Product.version,
+        subcommands: [
+            InitCommand.self, ServeCommand.self, ConfigCommand.self, PasswordCommand.self, ScopesCommand.self,
+            FreshnessKeyCommand.self,
+        ])
 }
