@@ -52,9 +52,6 @@ public struct HubLinkError: CodedError, Equatable {
             hint: problem.flatMap { $0.hint.isEmpty ? nil : $0.hint }, problem: problem?.name, retryAfter: wait)
     }
 
-    /// Whether the hub was heard, and said no.
-    var isAnswer: Bool { reason == .busy || reason == .refused }
-
     public var code: String { "hub-link.\(reason.rawValue)" }
     public var exitStatus: ExitStatus {
         switch reason {

@@ -156,6 +156,7 @@ public actor HubService {
 
     /// As ``wake()``, for a person. - Throws: `hub-link.not-enrolled`.
     public func poll() throws {
+        if let standingTrouble { throw standingTrouble }
         guard standing != nil else {
             throw HubLinkError(.notEnrolled, "this device is with no hub", hint: "holdfast-agent enrol --file TOKEN")
         }
@@ -293,7 +294,10 @@ public actor HubService {
         var isAnswered = false
         /// Whether the hub answered the poll before.
         var wasAnswered = false
+        /// What an earlier process left of a change of keys is done, or there was nothing.
         var isResumed = false
+        /// This poll has tried to change the key already.
+        var hasTriedKey = false
         /// The hub wants the key changed. It says so once; where the change fails, its later answers are that nothing is new.
         var asksForKey = false
     }
@@ -326,7 +330,7 @@ public actor HubService {
             await lookAtAudit(client)
         }
         // A key is changed whatever becomes of releases.
-        if await changeKeyIfDue(client, asked: session.asksForKey) { session.asksForKey = false }
+        if !session.hasTriedKey, await changeKeyIfDue(client, asked: session.asksForKey) { session.asksForKey = false }
         if let trouble { throw trouble }
         let next = pacer.waitAfterAnswer(
             nextPoll: answer.schedule.next, interval: answer.schedule.interval, using: &generator)
@@ -410,7 +414,8 @@ public actor HubService {
         guard !environment.clockReading().isTrusted, try await environment.journal.trustState() != nil else {
             return nil
         }
-        let nonce = try await environment.journal.makeNonce()
+        // One that a technician is on the way with stays good.
+        let nonce = try await environment.journal.nonce(anew: false)
         let answer = try await client.poll(
             try end(), tag: nil, nonce: nonce, isUpdating: await environment.isUpdating())
         guard case .state(let state, _, _, _) = answer else { return nil }
@@ -422,19 +427,37 @@ public actor HubService {
     /// The slot in use, up; after a start also what a change of keys left unfinished.
     private func mendTunnel(_ client: HubClient, _ session: inout PollSession) async throws {
         let standing = try enrolled()
-        if !session.isResumed, standing.rotation.phase != .steady {
+        session.hasTriedKey = false
+        if !session.isResumed, standing.rotation.phase != .steady, !isHeldBack(standing.rotation) {
+            condition.rotationTriedAt = environment.clock.now()
+            session.hasTriedKey = true
             do {
                 try await changer(client).rotation(standing.rotation).resume()
-            } catch let error as HubLinkError where error.isAnswer {
-                // Through the tunnel in use: it is no reason to be without the hub. ``changeKeyIfDue(_:asked:)`` tries again.
-                condition.rotationTrouble = error
-                condition.rotationTriedAt = environment.clock.now()
+                condition.rotationTrouble = nil
+                session.isResumed = true
+                return
+            } catch {
+                // No reason to be without the hub while the tunnel in use works. Where it does not, the next poll begins
+                // here again: maybe the hub has let that tunnel go, and the new one is to be found.
+                try Task.checkCancellation()
+                condition.rotationTrouble = Self.coded(error)
+                environment.logger.warning("WireGuard key not changed", metadata: ["why": "\(error)"])
             }
-        } else {
-            let isLost = condition.failures > 0 && !session.wasAnswered
-            try await keeper.bringUp(standing.rotation.active, of: standing, isLost: isLost)
         }
-        session.isResumed = true
+        let isLost = condition.failures > 0 && !session.wasAnswered
+        let present = try enrolled()
+        try await keeper.bringUp(present.rotation.active, of: present, isLost: isLost)
+        if present.rotation.phase == .steady { session.isResumed = true }
+    }
+
+    /// A change that was refused or given up is not tried at each poll.
+    private func isHeldBack(_ rotation: RotationState) -> Bool {
+        guard let trouble = condition.rotationTrouble, let tried = condition.rotationTriedAt,
+            (0..<Self.rotationRetry).contains(environment.clock.now() - tried)
+        else { return false }
+        // What a hub refuses it refuses for a while; that it is busy passes.
+        let isRefused = (trouble as? HubLinkError).map { $0.reason == .refused || $0.problem == "too-soon" } ?? false
+        return isRefused || rotation.phase == .steady
     }
 
     private func watchLoop() async {
@@ -464,16 +487,8 @@ public actor HubService {
         guard
             asked || standing.isBehindHub || standing.rotation.phase != .steady || (days > 0 && age >= days * 86_400)
         else { return false }
-        let now = environment.clock.now()
-        // What a hub refuses it refuses for a while; that it is busy passes.
-        let isRefused =
-            (condition.rotationTrouble as? HubLinkError).map { $0.reason == .refused || $0.problem == "too-soon" } ?? false
-        if standing.rotation.phase == .steady || isRefused, condition.rotationTrouble != nil,
-            let tried = condition.rotationTriedAt, (0..<Self.rotationRetry).contains(now - tried)
-        {
-            return false
-        }
-        condition.rotationTriedAt = now
+        guard !isHeldBack(standing.rotation) else { return false }
+        condition.rotationTriedAt = environment.clock.now()
         do {
             try await changer(client).rotation(standing.rotation).rotate()
             condition.rotationTrouble = nil

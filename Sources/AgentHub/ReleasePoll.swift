@@ -91,6 +91,7 @@ actor ReleasePoll {
 
     private static func isOfTicket(_ error: TrustError) -> Bool {
         error.reason == .ticketInvalid || error.element == "ticket" || error.element == "envelope"
+            || error.element == FreshnessTicket.role
     }
 
     private func survey(_ sources: TrustSources) async throws -> ReleaseOffers {

@@ -150,7 +150,7 @@ public struct ReleaseVerifier: Sendable {
                 snapshotVersion: release.snapshot?.document.version ?? 0, limits: limits)
             // The ticket speaks for the release repository; the director's part keeps its own freshness.
             freshness = max(.proven, director?.freshness ?? .proven)
-            state.nonce = nil
+            (state.answeredNonce, state.nonce) = (state.nonce, nil)
             if let limit = release.earliestExpiry, proof.issued < limit { state.raiseTimeFloor(to: proof.issued) }
         }
         return Refreshed(release: release, director: director, state: state, freshness: freshness)

@@ -46,10 +46,9 @@ extension Repository {
         return RepositoryStatus(roles: roles, pending: try pending(), releases: try releases())
     }
 
-    /// Keyids of those who may sign freshness tickets.
-    public func ticketSigners() throws -> [String] {
-        let root = try RootMetadata(parsing: rootBytes(), limits: limits)
-        return try FreshnessTicket.signers(root, limits: limits).keyIDs
+    /// Who may sign freshness tickets, and how many must.
+    public func ticketSigners() throws -> RoleKeys {
+        try FreshnessTicket.signers(RootMetadata(parsing: rootBytes(), limits: limits), limits: limits)
     }
 
     /// What waits for signatures.

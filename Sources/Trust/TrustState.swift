@@ -22,6 +22,8 @@ public struct TrustState: Sendable, Equatable {
     public internal(set) var floors: [String: Floor]
     /// The nonce that a freshness ticket must answer; nil when none is out.
     public internal(set) var nonce: [UInt8]?
+    /// The one that a ticket has answered: saving the state voids it. Any other that is out by then stays.
+    var answeredNonce: [UInt8]?
 
     init(
         release: TrustedMetadata, director: TrustedMetadata?, timeFloor: Timestamp, floors: [String: Floor],

@@ -85,8 +85,16 @@ public struct TrustStateStore: Sendable {
         try database.run(
             """
             INSERT INTO trust_clock (id, floor, nonce) VALUES (1, ?, ?)
-            ON CONFLICT (id) DO UPDATE SET floor = max(floor, excluded.floor), nonce = excluded.nonce
+            ON CONFLICT (id) DO UPDATE SET floor = max(floor, excluded.floor)
             """, SQLiteValue(state.timeFloor), SQLiteValue(state.nonce))
+        if let answered = state.answeredNonce {
+            try database.run("UPDATE trust_clock SET nonce = NULL WHERE nonce = ?", .blob(answered))
+        }
+    }
+
+    /// Writes the nonce of a provisioned device alone. Saving a state, which may be an older one, leaves it as it is.
+    public func saveNonce(of state: TrustState, in database: Connection) throws {
+        try database.run("UPDATE trust_clock SET nonce = ? WHERE id = 1", SQLiteValue(state.nonce))
     }
 
     private func save(

@@ -270,7 +270,7 @@ struct RepoRotate: AsyncParsableCommand {
     @Argument(help: "root, targets, snapshot, timestamp or x-holdfast-freshness.") var role: String
     @Option(help: ArgumentHelp("A key of the role from now on; give it again for more.", valueName: "key"))
     var newKey: [String]
-    @Option(help: "Signatures needed (default: a majority of the keys).") var threshold: Int?
+    @Option(help: "Signatures needed (default: a majority of the keys; for tickets one).") var threshold: Int?
     @Option(help: "Days until the role's metadata expires.") var days: Int?
 
     func run() async throws {
@@ -281,7 +281,9 @@ struct RepoRotate: AsyncParsableCommand {
             "snapshot": RepositoryPlan.defaultDays.snapshot, "timestamp": RepositoryPlan.defaultDays.timestamp,
         ]
         let plan = RolePlan(
-            keys: try newKey.map(keys.publicKey), threshold: threshold ?? RolePlan.majority(of: newKey.count),
+            // Each who vouches for freshness does so alone: a hub has one key and cannot ask the others.
+            keys: try newKey.map(keys.publicKey),
+            threshold: threshold ?? (role == FreshnessTicket.role ? 1 : RolePlan.majority(of: newKey.count)),
             days: days ?? standard[role] ?? RepositoryPlan.defaultDays.targets)
         // The new keys are of this role only once it is rotated; those that are here sign too.
         let new = Set(plan.keys.map(\.keyID))

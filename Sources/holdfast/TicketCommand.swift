@@ -40,21 +40,19 @@ struct TicketCommand: AsyncParsableCommand {
         guard !device.isEmpty else {
             throw OperatorError(.value, "an empty id names no device", hint: "give the id that the device showed")
         }
-        // A ticket by any other key would be carried out to the device and refused there.
-        let allowed = Set(try workspace.repository.ticketSigners())
-        // A key that the root names for tickets alone is none of a role's.
+        // A ticket by any other key, or by too few, would be carried out to the device and refused there.
+        let allowed = try workspace.repository.ticketSigners()
         let keys = signing.keyStore.signingKeys
-        let names = signing.names.isEmpty ? try keys.store.list().filter { allowed.contains($0.keyID) }.map(\.name) : []
-        let signers =
-            try names.isEmpty
-            ? signing.signers(for: [workspace.repository]).filter { allowed.contains($0.keyID) }
-            : keys.signers(for: [], named: names)
-        guard !signers.isEmpty else {
-            let keyIDs = allowed.sorted().map { String($0.prefix(16)) }.joined(separator: ", ")
+        let here = try keys.store.list().filter { allowed.keyIDs.contains($0.keyID) }.map(\.name)
+        let names = signing.names.isEmpty ? here : signing.names
+        let signers = try names.isEmpty ? [] : keys.signers(for: [], named: names)
+        guard Set(signers.map(\.keyID)).intersection(allowed.keyIDs).count >= allowed.threshold else {
+            let keyIDs = allowed.keyIDs.sorted().map { String($0.prefix(16)) }.joined(separator: ", ")
             throw OperatorError(
                 .noKey,
-                "no key \(signing.names.isEmpty ? "here" : "of those given") may sign tickets for \(workspace.path)",
-                hint: "run this where one of these keys is: \(keyIDs)")
+                "a ticket for \(workspace.path) needs signatures of \(allowed.threshold) of its keys; not so many are "
+                    + (signing.names.isEmpty ? "here" : "given"),
+                hint: "run this where these keys are: \(keyIDs)")
         }
         let ticket = FreshnessTicket(
             device: device, nonce: bytes, snapshotVersion: snapshot.version, issued: SystemClock.live.now())

@@ -40,7 +40,7 @@ import Trust
     @Test func aTicketThatIsCarriedProvesWhatTheClockCannot() async throws {
         let bench = try Bench(clockIsTrusted: false)
         let process = try await bench.device.boot()
-        await #expect(throws: AgentError.self) { _ = try await process.journal.makeNonce() }
+        await #expect(throws: AgentError.self) { _ = try await process.journal.nonce(anew: true) }
         try await bench.provision(process)
         try bench.lab.publish(bench.v1())
         try await bench.take(process)
@@ -54,8 +54,8 @@ import Trust
                 issued: bench.device.clock.clock.now())
             return try ticket.signed(by: [bench.lab.signers[3]]).bytes
         }
-        let void = try await process.journal.makeNonce()
-        let nonce = try await process.journal.makeNonce()
+        let void = try await process.journal.nonce(anew: true)
+        let nonce = try await process.journal.nonce(anew: true)
         source.trust.ticket = try ticket(void)
         let late = source
         await #expect(throws: TrustError.self) { try await process.importer.importRelease(from: late) { _ in } }
@@ -65,6 +65,14 @@ import Trust
         #expect(try await freshness() == "proven")
         let left = try await process.journal.trustState()?.nonce
         #expect(left == nil)
+        // Without the ticket, which is used up, the same release stays what it was proven to be.
+        try await bench.take(process)
+        #expect(try await freshness() == "proven")
+        // A state that was read before a nonce was made brings none back and takes none away.
+        let old = try #require(try await process.journal.trustState())
+        let out = try await process.journal.nonce(anew: true)
+        try await process.journal.persist(old)
+        #expect(try await process.journal.nonce(anew: false) == out)
     }
 
     @Test func anUpdateReplacesOnlyWhatChanged() async throws {

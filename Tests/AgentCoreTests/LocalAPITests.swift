@@ -122,10 +122,15 @@ import Testing
     @Test func whatIsMadeMeanwhileKeepsItsMode() async throws {
         let directory = try TemporaryDirectory()
         let opening = Task {
-            while !Task.isCancelled { try await serve({ _ in .document([:]) }, body: { _ in }) }
+            var count = 0
+            while !Task.isCancelled {
+                do { try await serve({ _ in .document([:]) }, body: { _ in }) } catch is CancellationError { break }
+                count += 1
+            }
+            return count
         }
         try await Self.blocking {
-            for index in 0..<20_000 {
+            for index in 0..<3_000 {
                 let path = directory.file("\(index)")
                 try #require(mkdir(path, 0o700) == 0)
                 try #require(try FileSystem().status(path)?.mode == 0o700, "directory \(index)")
@@ -133,7 +138,7 @@ import Testing
             }
         }
         opening.cancel()
-        try? await opening.value
+        #expect(try await opening.value > 0)
     }
 
     @Test func noAgentIsSaidSo() throws {

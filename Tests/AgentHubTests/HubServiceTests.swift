@@ -386,6 +386,26 @@ import WireGuard
         await device.stop()
     }
 
+    /// The hub has taken the next key, and its tunnel cannot be made: an agent that starts then works through the other.
+    @Test func aTunnelThatCannotBeMadeKeepsNoDeviceFromPolling() async throws {
+        let (device, id) = try await world.enrolled()
+        world.links.refuse("hf1")
+        await world.hub.askForKey(true)
+        try await device.eventually("cannot be made") {
+            try await device.service.reasons().contains { $0.message.contains("no name server") }
+        }
+        await device.stop()
+        try await device.start()
+        try await world.hub.assign(world.release("1.0.0", ctr: 1), to: id)
+        try await device.eventually("1.0.0") { try await device.target() == "1.0.0" }
+        #expect(try await device.status("tunnel", "rotations")?.integer == 0)
+        world.links.refuse(nil)
+        world.clock.jump(by: 700)
+        try await device.service.wake()
+        try await device.eventually("changed") { try await device.status("tunnel", "rotations")?.integer == 1 }
+        await device.stop()
+    }
+
     @Test func theKeyIsChangedOnTheDevicesOwnSchedule() async throws {
         let (device, _) = try await world.enrolled(rotationDays: 90)
         world.clock.jump(by: 89 * 86_400)

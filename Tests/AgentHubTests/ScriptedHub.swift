@@ -21,15 +21,23 @@ import WireGuard
 /// Interfaces that are only remembered: what a device has brought up, and so what a hub hears it by.
 final class RememberedLinks: Sendable {
     private let plans = Mutex<[InterfaceName: TunnelPlan]>([:])
+    private let broken = Mutex<String?>(nil)
 
     func plan(_ name: InterfaceName) -> TunnelPlan? { plans.withLock { $0[name] } }
     var names: [String] { plans.withLock { $0.keys.map(\.text).sorted() } }
+    /// No interface of this name can be made.
+    func refuse(_ name: String?) { broken.withLock { $0 = name } }
     /// A reboot.
     func drop() { plans.withLock { $0 = [:] } }
 
     var links: TunnelLinks {
         TunnelLinks(
-            bringUp: { plan in self.plans.withLock { $0[plan.interface] = plan } },
+            bringUp: { plan in
+                guard self.broken.withLock({ $0 }) != plan.interface.text else {
+                    throw HubLinkError(.unreachable, "no name server answers")
+                }
+                self.plans.withLock { $0[plan.interface] = plan }
+            },
             takeDown: { name in self.plans.withLock { $0[name] = nil } },
             condition: { name in
                 self.plan(name).map {

@@ -208,7 +208,7 @@ struct FleetTests {
         try await lab.holdfast("keys", "generate", "courier", "--plain", "--keys", lab.path("keys"))
         try await lab.holdfast(
             "repo", "rotate", lab.path("repo"), "x-holdfast-freshness", "--keys", lab.path("keys"), "--new-key",
-            "courier", "--new-key", lab.path("freshness.json"), "--threshold", "1")
+            "courier", "--new-key", lab.path("freshness.json"))
         try await lab.holdfast("bundle", "export", lab.path("repo"), "--release", "shop/1.0.0", "-o", stick)
         try await lab.holdfast(
             "ticket", "--repo", lab.path("repo"), "--keys", lab.path("keys"), "--device", "well-1", "--nonce", nonce,

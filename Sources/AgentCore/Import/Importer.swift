@@ -86,7 +86,7 @@ public actor Importer {
     }
 
     /// - Throws: `agent.import-running`.
-    func refuseWhileRunning() throws(AgentError) {
+    private func refuseWhileRunning() throws(AgentError) {
         guard !isRunning else {
             throw AgentError(
                 .importRunning, "another import is under way", hint: "wait for it, or see: holdfast-agent status")

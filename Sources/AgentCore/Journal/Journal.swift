@@ -83,14 +83,16 @@ public actor Journal {
         try database.transaction("journal.trust") { try trust.save(state, in: database) }
     }
 
-    /// Makes the nonce that the next freshness ticket must answer, durable; an older one is void.
+    /// The nonce that the next freshness ticket must answer, durable.
     ///
+    /// - Parameter anew: Makes another and voids the one that is out; else that one is given again.
     /// - Throws: `agent.not-provisioned`.
-    public func makeNonce() throws -> [UInt8] {
+    public func nonce(anew: Bool) throws -> [UInt8] {
         guard var state = try trust.load(database) else { throw AgentError.notProvisioned() }
+        if !anew, let nonce = state.nonce { return nonce }
         var generator = SystemRandomNumberGenerator()
         let nonce = state.makeNonce(using: &generator)
-        try persist(state)
+        try database.transaction("journal.nonce") { try trust.saveNonce(of: state, in: database) }
         return nonce
     }
 
@@ -124,10 +126,15 @@ public actor Journal {
         if let active, active.release == verified.digest, active.phase != .degraded || !retry {
             try database.transaction("journal.trust") {
                 try trust.save(verified.newState, in: database)
-                // The same release with a better proof, or a later one.
-                try database.run(
-                    "UPDATE release SET freshness = ?, verified_at = ? WHERE digest = ?",
-                    .text(verified.freshness.rawValue), SQLiteValue(clock.now()), SQLiteValue(verified.digest))
+                // The same release with a proof as good or better; a worse one takes none away.
+                let known = try database.first(
+                    "SELECT freshness FROM release WHERE digest = ?", SQLiteValue(verified.digest)
+                ) { Freshness(rawValue: try $0.text(0)) }
+                if let known, let known, verified.freshness <= known {
+                    try database.run(
+                        "UPDATE release SET freshness = ?, verified_at = ? WHERE digest = ?",
+                        .text(verified.freshness.rawValue), SQLiteValue(clock.now()), SQLiteValue(verified.digest))
+                }
             }
             return .unchanged
         }

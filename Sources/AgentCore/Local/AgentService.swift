@@ -173,11 +173,10 @@ public struct AgentService: Sendable {
         return PullSequence(stream)
     }
 
-    /// What a freshness ticket has to answer. Not while an import is under way: it would bring the nonce before it back.
+    /// What a freshness ticket has to answer.
     private func makeNonce() async throws -> JSONValue {
-        try await importer.refuseWhileRunning()
         guard let device = try await journal.device() else { throw AgentError.notProvisioned() }
-        return ["device": .string(device.id), "nonce": .string(Hex.encode(try await journal.makeNonce()))]
+        return ["device": .string(device.id), "nonce": .string(Hex.encode(try await journal.nonce(anew: true)))]
     }
 
     private func rollBack(_ request: LocalRequest) async throws -> JSONValue {

@@ -187,8 +187,14 @@ struct HubParts: Sendable {
     /// What runs until the hub stops.
     func loops() -> [@Sendable () async -> Void] {
         var loops: [@Sendable () async -> Void] = [
-            { await keepAudit() }, { await keepDirector() }, { await keepFollowers() },
+            { await keepAudit() }, { await keepFollowers() },
+            // Also what a failure left undone when it was due. A director that cannot say something new still has to keep
+            // alive what it said: none of these waits for another's fault.
+            { await keep { try await director.apply() } }, { await keep { try await director.renew() } },
+            // No sooner after a fault: it would ask more devices in an hour than it may.
+            { await keep(retry: Self.rotationInterval) { try await askForRotations() } },
         ]
+        if let ends { loops.append { await keep { try await ends.keepSchedule() } } }
         if let ends { loops.append { await keepTunnel(ends) } }
         return loops
     }
@@ -207,25 +213,19 @@ struct HubParts: Sendable {
         }
     }
 
-    /// Signs the director's roles anew, and asks devices with old keys to change them.
-    private func keepDirector() async {
-        let steps: [@Sendable () async throws -> Void] = [
-            // Also what a failure left undone when it was due.
-            { try await director.apply() }, { try await director.renew() }, { try await askForRotations() },
-            { try await ends?.keepSchedule() },
-        ]
+    /// Does something at every interval; after a fault again after the shorter one.
+    private func keep(
+        every interval: Int64 = rotationInterval, retry: Int64 = upkeepInterval, _ work: () async throws -> Void
+    ) async {
         while !Task.isCancelled {
-            var interval = Self.rotationInterval
-            for step in steps {
-                do {
-                    try await step()
-                } catch {
-                    // A director that cannot say something new still has to keep alive what it said.
-                    interval = Self.upkeepInterval
-                    logger.error("upkeep failed", metadata: ["error": "\(error)"])
-                }
+            var wait = interval
+            do {
+                try await work()
+            } catch {
+                wait = retry
+                logger.error("upkeep failed", metadata: ["error": "\(error)"])
             }
-            do { try await clock.sleep(.seconds(interval)) } catch { return }
+            do { try await clock.sleep(.seconds(wait)) } catch { return }
         }
     }
 

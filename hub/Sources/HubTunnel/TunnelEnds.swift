@@ -26,6 +26,8 @@ public actor TunnelEnds {
     private struct Standing {
         var plan: Plan
         var authority: TunnelAuthority
+        /// It could not take a change in: it has to compare all.
+        var isBehind = false
     }
 
     private let address: InterfaceAddress
@@ -83,12 +85,20 @@ public actor TunnelEnds {
 
     /// A listener of the change feed.
     public func follow(_ changes: [RecordChange]?) async throws {
-        // An end that is dead keeps nothing from the other.
-        var failure: (any Error)?
+        // An end that is dead keeps nothing from the other: it compares everything when it can again.
         for entry in standing {
-            do { try await entry.authority.follow(changes) } catch { failure = failure ?? error }
+            do {
+                try await entry.authority.follow(entry.isBehind ? nil : changes)
+                set(entry.plan.slot, behind: false)
+            } catch {
+                set(entry.plan.slot, behind: true)
+                logger.error("interface did not follow a change", metadata: ["error": "\(error)"])
+            }
         }
-        if let failure { throw failure }
+    }
+
+    private func set(_ slot: Slot, behind: Bool) {
+        for index in standing.indices where standing[index].plan.slot == slot { standing[index].isBehind = behind }
     }
 
     /// Now and then: takes away tokens that ran out, compares whole interfaces, and answers which interfaces are gone.
@@ -104,7 +114,15 @@ public actor TunnelEnds {
                         return false
                     }
                 }
-                if isThere { try await entry.authority.upkeep() } else { gone.append(entry.plan) }
+                guard isThere else {
+                    gone.append(entry.plan)
+                    continue
+                }
+                if entry.isBehind {
+                    try await entry.authority.follow(nil)
+                    set(entry.plan.slot, behind: false)
+                }
+                try await entry.authority.upkeep()
             } catch {
                 // Tried again in the next round.
                 logger.error("interface not brought up to date", metadata: ["error": "\(error)"])
