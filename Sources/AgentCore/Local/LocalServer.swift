@@ -115,15 +115,25 @@ public struct LocalServer: Sendable {
                 do {
                     request = try await Self.read(inbound, peer: peer)
                 } catch let error as AgentError {
-                    return try await Self.send(RemoteError(error), status: .badRequest, outbound)
+                    try await Self.send(RemoteError(error), status: .badRequest, outbound)
+                    return try await Self.flush(connection.channel)
                 }
                 guard let request else { return }
                 timeout.cancel()
                 try await answer(request, outbound)
+                try await Self.flush(connection.channel)
             }
         } catch {
             logger.debug("local connection ended", metadata: ["error": "\(error)"])
         }
+    }
+
+    /// Returns when the socket has taken everything: closing drops what it has not, and a caller that reads more slowly
+    /// than the agent writes would miss the end of its answer.
+    private static func flush(_ channel: any Channel) async throws {
+        let timeout = channel.eventLoop.scheduleTask(in: .seconds(requestSeconds)) { channel.close(promise: nil) }
+        defer { timeout.cancel() }
+        try await channel.close(mode: .output).get()
     }
 
     /// Nil when the peer went away before it had asked.
