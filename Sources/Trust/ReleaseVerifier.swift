@@ -140,7 +140,8 @@ public struct ReleaseVerifier: Sendable {
         var freshness = release.freshness
         var director: MetadataClient?
         if let fetcher = sources.director, state.director != nil || policy.requiresDirector {
-            let client = try await refresh(.director, fetcher, expiry, &state, persist)
+            let client = try await refresh(
+                .director, fetcher, expiry, &state, persist, bound: sources.isSideload ? nil : release.earliestExpiry)
             freshness = max(freshness, client.freshness)
             director = client
         }
@@ -156,9 +157,11 @@ public struct ReleaseVerifier: Sendable {
         return Refreshed(release: release, director: director, state: state, freshness: freshness)
     }
 
+    /// - Parameter bound: A time at or past this is not believed, whatever the repository says: a hub signs its director's
+    ///   metadata by its own clock, and one that is ahead must not make a device refuse the releases as expired.
     private func refresh(
         _ repository: RepositoryName, _ fetcher: any MetadataFetcher, _ expiry: ExpiryPolicy,
-        _ state: inout TrustState, _ persist: @escaping TrustPersistence
+        _ state: inout TrustState, _ persist: @escaping TrustPersistence, bound: Timestamp? = nil
     ) async throws(TrustError) -> MetadataClient {
         guard let trusted = state[repository] else {
             throw TrustError(.notProvisioned, repository.rawValue, "this device has no root for the repository")
@@ -178,7 +181,7 @@ public struct ReleaseVerifier: Sendable {
         state.set(repository, client.trusted)
         // An issue time counts only when all that was verified with it outlives it: a stolen online key cannot
         // push the floor past what the offline keys have signed for.
-        if let issued = client.issued, let limit = client.earliestExpiry, issued < limit {
+        if let issued = client.issued, let limit = client.earliestExpiry, issued < min(limit, bound ?? limit) {
             state.raiseTimeFloor(to: issued)
         }
         return client

@@ -90,10 +90,14 @@ final class FleetDevice: Sendable {
     /// Waits for one whole poll that began after now.
     func polled() async throws {
         let before = try await hubStatus()["lastPoll"]?.string
-        try await eventually("device \(number) polls") {
-            let status = try await self.hubStatus()
-            return status["lastPoll"]?.string != nil && status["lastPoll"]?.string != before
-                && status["lastError"] == nil
+        do {
+            try await eventually("device \(number) polls") {
+                let status = try await self.hubStatus()
+                return status["lastPoll"]?.string != nil && status["lastPoll"]?.string != before
+                    && status["lastError"] == nil
+            }
+        } catch {
+            throw Command.Failed(description: "\(error)\n\(try await hubStatus())\n\(log.suffix(8_000))")
         }
     }
 }

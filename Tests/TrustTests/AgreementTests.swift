@@ -189,6 +189,26 @@ import Testing
         #expect(verified.newState.timeFloor < testNow + 3600)
     }
 
+    /// The hub signs the director's metadata by its own clock; devices that believed one that is ahead would call the
+    /// release repository expired from then on.
+    @Test(arguments: [2 as Int64, 60]) func aHubWhoseClockIsAheadMakesNoReleaseExpire(days: Int64) async throws {
+        let lab = try LabRepository(Scratch())
+        try lab.add()
+        let ahead = testNow + days * 86_400
+        let director = try LabRepository(Scratch(), name: .director, now: ahead, seeds: 40)
+        try director.add()
+        let blind = ClockReading(now: Timestamp(seconds: 0), isTrusted: false)
+        var state = try provision(lab, director: director)
+        let sources = TrustSources(release: lab.fetcher(), director: director.fetcher(), isSideload: false)
+        for _ in 0..<2 {
+            let verified = try await verifier(blind, director: true).verify(
+                from: sources, load: lab.loader(), state: state) { _ in }
+            state = verified.newState
+        }
+        // Two days are within what the release repository's own timestamp vouches for.
+        #expect(state.timeFloor == (days == 2 ? ahead : testNow))
+    }
+
     @Test func aTicketProvesFreshnessOnce() async throws {
         let lab = try LabRepository(Scratch())
         try lab.add()
