@@ -154,17 +154,16 @@ import Testing
             }
         }
         try await Self.blocking {
-            // Until some were opened meanwhile, and for a while.
-            for index in 0..<200_000 where index < 2_000 || opened.withLock({ $0 }) < 2 {
-                let path = directory.file("\(index)")
+            let (path, end) = (directory.file("made"), ContinuousClock.now + .seconds(60))
+            while opened.withLock({ $0 }) < 20, ContinuousClock.now < end {
                 try #require(mkdir(path, 0o700) == 0)
-                try #require(try FileSystem().status(path)?.mode == 0o700, "directory \(index)")
+                try #require(try FileSystem().status(path)?.mode == 0o700)
                 rmdir(path)
             }
         }
         opening.cancel()
         try await opening.value
-        #expect(opened.withLock { $0 } > 1)
+        #expect(opened.withLock { $0 } > 0)
     }
 
     @Test func noAgentIsSaidSo() throws {
