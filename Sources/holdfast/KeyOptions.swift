@@ -3,7 +3,6 @@ import Base
 import CLISupport
 import FoundationEssentials
 import Operator
-import Synchronization
 import Trust
 
 /// Where keys are, and how they are unlocked.
@@ -30,14 +29,7 @@ struct KeyStoreOptions: ParsableArguments {
     /// Asks for each locked key: a file or descriptor answers for all, a person is asked for each.
     func reader(confirm: Bool = false) -> Passphrase {
         let options = passphrase
-        let given = Once<[UInt8]>()
-        return Passphrase { name in
-            // A descriptor can be read once only.
-            guard options.isGiven else {
-                return Array(try options.read(prompt: "Passphrase of \(name): ", confirm: confirm).utf8)
-            }
-            return try given.value { Array(try options.read(prompt: "").utf8) }
-        }
+        return Passphrase { Array(try options.read(prompt: "Passphrase of \($0): ", confirm: confirm).utf8) }
     }
 
     var signingKeys: SigningKeys { SigningKeys(store: store, passphrase: reader()) }
@@ -55,18 +47,5 @@ struct SigningOptions: ParsableArguments {
     /// The signers that the repositories want and this machine has.
     func signers(for repositories: [Repository]) throws -> [any Signer] {
         try keyStore.signingKeys.signers(for: repositories, named: names)
-    }
-}
-
-/// A value that is made at its first use.
-final class Once<Value: Sendable>: Sendable {
-    private let stored = Mutex<Value?>(nil)
-    func value(_ make: () throws -> Value) throws -> Value {
-        try stored.withLock { stored in
-            if let value = stored { return value }
-            let value = try make()
-            stored = value
-            return value
-        }
     }
 }
