@@ -135,7 +135,7 @@ public actor HubService {
     ///   behind still goes.
     public func leave() async throws {
         guard try standing != nil || standingTrouble != nil || files.exist() else {
-            throw HubLinkError(.notEnrolled, "this device is with no hub", hint: "holdfast-agent enrol --file TOKEN")
+            throw Self.noHub
         }
         // First in memory, so that nothing begins to work for the hub again while the rest goes.
         standing = nil
@@ -151,6 +151,9 @@ public actor HubService {
         sleeper.wake()
     }
 
+    private static let noHub = HubLinkError(
+        .notEnrolled, "this device is with no hub", hint: "holdfast-agent enrol --file TOKEN")
+
     /// Looks now rather than at the next slot.
     public func wake() { sleeper.wake() }
 
@@ -158,7 +161,7 @@ public actor HubService {
     public func poll() throws {
         if let standingTrouble { throw standingTrouble }
         guard standing != nil else {
-            throw HubLinkError(.notEnrolled, "this device is with no hub", hint: "holdfast-agent enrol --file TOKEN")
+            throw Self.noHub
         }
         wake()
     }

@@ -37,7 +37,7 @@ struct TunnelKeeper: Sendable {
             privateKey: try environment.keys.tunnelKeyFile(slot).read(), presharedKey: nil, address: address,
             hub: hub, hubKey: end.publicKey, host: end.host, port: end.port,
             metric: (slot == standing.rotation.active ? Self.activeMetric : Self.otherMetric)
-                + (slot == .first ? 0 : 1),
+                + UInt32(slot.bit),
             keepalive: environment.settings.keepalive)
     }
 

@@ -6,5 +6,5 @@ public enum Slot: String, Sendable, Codable, CaseIterable {
     public var other: Slot { self == .first ? .second : .first }
 
     /// The last bit of the slot's address in its /127.
-    var bit: UInt64 { self == .first ? 0 : 1 }
+    public var bit: UInt64 { self == .first ? 0 : 1 }
 }

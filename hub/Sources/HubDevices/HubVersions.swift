@@ -30,12 +30,13 @@ public final class HubVersions: Sendable {
     private struct State {
         var content = Content()
         var tag = ""
-        var waiters: [UInt64: CheckedContinuation<Void, Never>] = [:]
+        /// Each is told whether its poll was held.
+        var waiters: [UInt64: CheckedContinuation<Bool, Never>] = [:]
         var nextWaiter: UInt64 = 0
         /// Counts what ends long polls.
         var generation: UInt64 = 0
 
-        mutating func takeWaiters() -> [CheckedContinuation<Void, Never>] {
+        mutating func takeWaiters() -> [CheckedContinuation<Bool, Never>] {
             generation &+= 1
             defer { waiters = [:] }
             return Array(waiters.values)
@@ -62,17 +63,17 @@ public final class HubVersions: Sendable {
             change(&state.content)
             let tag = state.content.tag
             guard tag != state.tag || state.content.outline != outline else {
-                return [CheckedContinuation<Void, Never>]()
+                return [CheckedContinuation<Bool, Never>]()
             }
             state.tag = tag
             return state.takeWaiters()
         }
-        for waiter in woken { waiter.resume() }
+        for waiter in woken { waiter.resume(returning: true) }
     }
 
     /// Ends every long poll: something of single devices changed.
     public func wake() {
-        for waiter in state.withLockedValue({ $0.takeWaiters() }) { waiter.resume() }
+        for waiter in state.withLockedValue({ $0.takeWaiters() }) { waiter.resume(returning: true) }
     }
 
     /// Waits for a change, at most so long; not at all when there was one since `generation`.
@@ -83,33 +84,29 @@ public final class HubVersions: Sendable {
             state.nextWaiter += 1
             return state.nextWaiter
         }
-        let isFull = NIOLockedValueBox(false)
         let timer = Task {
             try? await Task.sleep(for: duration)
             cancel(number)
         }
-        await withTaskCancellationHandler {
+        defer { timer.cancel() }
+        return await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                let isWaiting = state.withLockedValue { state in
-                    guard state.generation == generation, !Task.isCancelled else { return false }
-                    guard state.waiters.count < hotSet else {
-                        isFull.withLockedValue { $0 = true }
-                        return false
-                    }
+                // What is known at once; nil for a poll that waits.
+                let answer: Bool? = state.withLockedValue { state in
+                    guard state.generation == generation, !Task.isCancelled else { return true }
+                    guard state.waiters.count < hotSet else { return false }
                     state.waiters[number] = continuation
-                    return true
+                    return nil
                 }
-                if !isWaiting { continuation.resume() }
+                if let answer { continuation.resume(returning: answer) }
             }
         } onCancel: {
             cancel(number)
         }
-        timer.cancel()
-        return !isFull.withLockedValue { $0 }
     }
 
     private func cancel(_ number: UInt64) {
-        state.withLockedValue { $0.waiters.removeValue(forKey: number) }?.resume()
+        state.withLockedValue { $0.waiters.removeValue(forKey: number) }?.resume(returning: true)
     }
 
     /// Long polls held now.

@@ -194,8 +194,7 @@ struct HubParts: Sendable {
             // No sooner after a fault: it would ask more devices in an hour than it may.
             { await keep(retry: Self.rotationInterval) { try await askForRotations() } },
         ]
-        if let ends { loops.append { await keep { try await ends.keepSchedule() } } }
-        if let ends { loops.append { await keepTunnel(ends) } }
+        if let ends { loops += [{ await keep { try await ends.keepSchedule() } }, { await keepTunnel(ends) }] }
         return loops
     }
 
@@ -213,12 +212,10 @@ struct HubParts: Sendable {
         }
     }
 
-    /// Does something at every interval; after a fault again after the shorter one.
-    private func keep(
-        every interval: Int64 = rotationInterval, retry: Int64 = upkeepInterval, _ work: () async throws -> Void
-    ) async {
+    /// Does something every ``rotationInterval``; after a fault again after `retry` seconds.
+    private func keep(retry: Int64 = upkeepInterval, _ work: () async throws -> Void) async {
         while !Task.isCancelled {
-            var wait = interval
+            var wait = Self.rotationInterval
             do {
                 try await work()
             } catch {
